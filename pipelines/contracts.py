@@ -1,0 +1,248 @@
+"""What crosses between DAGs and steps, and nothing else: the standard library and pydantic only.
+
+Every step returns one of these frozen values; XCom, the journal tables and `--json` carry them unchanged. They hold
+counts, versions, digests and tokens, never an account or customer id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date, datetime
+from enum import StrEnum
+from math import isfinite
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class VigilError(Exception):
+    """Something a person must read: what is wrong, for what, what was not touched, and the next command.
+
+    The class decides what the scheduler does (`retry`) and what the command line returns (`exit_code`).
+    """
+
+    exit_code = 1
+    retry = False
+
+
+class DataFault(VigilError):
+    """The data or a file a person wrote is wrong. Trying again cannot help."""
+
+    exit_code = 2
+
+
+class Blocked(VigilError):
+    """A gate, a contract or a missing permit stopped the step; the last good batch is still served."""
+
+    exit_code = 3
+
+
+class EvidenceMissing(Blocked):
+    """A number a gate needs is absent, NaN or infinite. An absent number is never a pass."""
+
+
+class ConnectionBroken(VigilError):
+    """A database, bucket or registry did not answer. Nothing was written; trying again is safe and may help."""
+
+    exit_code = 4
+    retry = True
+
+
+def need(metrics: dict[str, float], name: str, *, remedy: str) -> float:
+    """Return `metrics[name]`, or raise EvidenceMissing when it is absent, NaN or infinite."""
+    value = metrics.get(name)
+    if value is None or not isfinite(value):
+        raise EvidenceMissing(f"{name} was not computed; have {sorted(metrics)}. {remedy}")
+    return float(value)
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256 over the parts in order, as 64 hex digits; equal parts give equal ids on every machine."""
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = str(part).encode()
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return digest.hexdigest()
+
+
+class Value(BaseModel):
+    """Base of everything that crosses a seam: frozen, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IngestState(StrEnum):
+    """What an ingest did with a file."""
+
+    PUBLISHED = "published"
+    UNCHANGED = "unchanged"
+    REPLACED = "replaced"
+
+
+class Manifest(Value):
+    """One landed file or table slice: source, business date, counts, control totals and digests.
+
+    `rows_in == rows_published + rows_quarantined`, always.
+    """
+
+    source: str
+    business_date: date
+    state: IngestState
+    file_digests: dict[str, str]
+    rows_in: int
+    rows_published: int
+    rows_quarantined: int
+    quarantine_reasons: dict[str, int]
+    control_totals: dict[str, float]
+    lake_version: int
+    late: bool
+    notes: tuple[str, ...] = ()
+
+
+class Severity(StrEnum):
+    """What a failed check does: critical blocks, warning is recorded."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+
+
+class Check(Value):
+    """One expectation with what was observed. `passed` is None when it could not be assessed, which blocks if critical."""
+
+    name: str
+    severity: Severity
+    passed: bool | None
+    observed: str
+    expected: str
+
+
+class QualityVerdict(Value):
+    """All checks of one table on one business date, and where their page is."""
+
+    subject: str
+    business_date: date
+    lake_version: int
+    checks: tuple[Check, ...]
+    data_docs: str
+
+    @property
+    def blocking(self) -> tuple[Check, ...]:
+        return tuple(c for c in self.checks if c.severity is Severity.CRITICAL and c.passed is not True)
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.checks) and not self.blocking
+
+    def require_passed(self) -> QualityVerdict:
+        """Self, or Blocked with the names of the critical checks that did not pass."""
+        if not self.passed:
+            stopped = ", ".join(check.name for check in self.blocking) or "no check was made"
+            raise Blocked(
+                f"{self.subject} on {self.business_date}: {stopped}. Nothing was published. See {self.data_docs}"
+            )
+        return self
+
+
+class FeatureSnapshot(Value):
+    """The features of one model on one business date: one row per entity of the population, pinned by version.
+
+    Attributes:
+        view_versions: Delta version of each feature view read.
+        source_versions: Delta version of each source read.
+        table: lake table holding the joined rows of the feature service, sorted by token.
+    """
+
+    model: str
+    business_date: date
+    table: str
+    lake_version: int
+    rows: int
+    view_versions: dict[str, int]
+    source_versions: dict[str, int]
+    content_digest: str
+
+
+class TrainedVersion(Value):
+    """One registered model version and what it was made from."""
+
+    model: str
+    version: int
+    run_id: str
+    algorithm: str
+    artefact_digest: str
+    training_set_digest: str
+    metrics: dict[str, float]
+    rows: int
+
+
+class ScoredBatch(Value):
+    """A batch scored and staged but not yet visible. `rows_in == rows_scored + rows_rejected + rows_quarantined`.
+
+    Attributes:
+        batch_id: content address of (model, business date, champion digest, inputs); a rerun has the same id.
+        digest: SHA-256 over (token, score) of the scored rows in token order.
+        staged: lake or folder location of the staged Parquet files.
+        psi: population stability index of the score against the training reference; None when not assessable.
+    """
+
+    model: str
+    business_date: date
+    batch_id: str
+    model_version: int
+    artefact_digest: str
+    challenger_versions: tuple[int, ...]
+    rows_in: int
+    rows_scored: int
+    rows_rejected: int
+    rows_quarantined: int
+    rows_review: int
+    reject_reasons: dict[str, int]
+    digest: str
+    psi: float | None
+    feature_snapshot: FeatureSnapshot
+    staged: str
+
+
+class PublishedBatch(Value):
+    """Proof that a batch is what readers now see for its business date."""
+
+    model: str
+    business_date: date
+    batch_id: str
+    model_version: int
+    digest: str
+    rows_scored: int
+    published_at: datetime
+    lake_version: int
+    already_published: bool
+
+
+def json_ready(value: Value) -> dict[str, Any]:
+    """The value as plain JSON types, for XCom and `--json`."""
+    return value.model_dump(mode="json")
+
+
+def source_asset(source: str) -> str:
+    """Airflow asset name for the published rows of a source."""
+    return f"vigil_source_{source}"
+
+
+def sources_asset(model: str) -> str:
+    """Airflow asset name for all sources of a model being published for a business date."""
+    return f"vigil_sources_{model}"
+
+
+def features_asset(model: str) -> str:
+    """Airflow asset name for the feature rows of a model."""
+    return f"vigil_features_{model}"
+
+
+def scores_asset(model: str) -> str:
+    """Airflow asset name for the published scores of a model."""
+    return f"vigil_scores_{model}"
+
+
+def champion_asset(model: str) -> str:
+    """Airflow asset name for a newly registered version of a model."""
+    return f"vigil_version_{model}"

@@ -1,0 +1,78 @@
+"""Where everything is: one settings class, read from VIGIL_* variables and from `<home>/vigil.env`.
+
+`make up` writes `vigil.env` for the embedded stack, so commands typed later find the same database, lake and registry.
+A variable in the environment wins over the file.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def home_folder() -> Path:
+    """Folder for everything Vigil writes on this machine: VIGIL_HOME, else `var/` in the repository."""
+    return Path(os.environ.get("VIGIL_HOME", REPOSITORY / "var")).resolve()
+
+
+class Settings(BaseSettings):
+    """Locations and limits. Thresholds a regulator asks about live in policies/, not here.
+
+    Attributes:
+        environment: only `demo` allows the bootstrap permit.
+        project: folder holding models/, expectations/, feature_repo/ and policies/.
+        sources: folder against which relative source paths in contracts resolve.
+        database_url: SQLAlchemy URL, driver named; empty means the embedded PostgreSQL of `home`.
+        lake_url: folder or s3:// prefix of the Delta tables. Endpoint and keys come from the AWS_* variables.
+        mlflow_tracking_uri: empty means MLflow's own store in the same PostgreSQL.
+        token_key_file: file with the HMAC key that turns ids into tokens; created only in the demo environment.
+        chunk_rows: rows held in memory at once by streaming steps.
+        duckdb_memory: DuckDB's memory limit per process.
+        links: addresses of pages beside Airflow by name, shown in its menu: VIGIL_LINKS='{"Data Docs": "https://…"}'.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VIGIL_", frozen=True, extra="ignore")
+
+    environment: Literal["demo", "production"] = "production"
+    home: Path = home_folder()
+    project: Path = REPOSITORY
+    sources: Path = home_folder() / "sources"
+    database_url: str = ""
+    lake_url: str = str(home_folder() / "lake")
+    mlflow_tracking_uri: str = ""
+    mlflow_artifacts: str = str(home_folder() / "mlflow")
+    token_key_file: Path = home_folder() / "secrets" / "token.key"
+    data_docs: Path = home_folder() / "data_docs"
+    chunk_rows: int = 131_072
+    duckdb_memory: str = "2GB"
+    duckdb_threads: int = 2
+    links: dict[str, str] = {}
+
+    @property
+    def models(self) -> Path:
+        return self.project / "models"
+
+    @property
+    def expectations(self) -> Path:
+        return self.project / "expectations"
+
+    @property
+    def feature_repo(self) -> Path:
+        return self.project / "feature_repo"
+
+    @property
+    def policies(self) -> Path:
+        own = self.project / "policies"
+        return own if own.is_dir() else REPOSITORY / "policies"
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process. Tests call `get_settings.cache_clear()` after changing the environment."""
+    return Settings(_env_file=home_folder() / "vigil.env")  # type: ignore[call-arg]

@@ -1,0 +1,48 @@
+"""The files a person writes, as typed frozen objects: models/*.yaml, expectations/*.yaml and policies/*.yaml.
+
+Standard library, pydantic and yaml only, so a DAG file may read them. Every error names the file, the key and the
+remedy. Unknown keys are refused with the closest known name; thresholds have no default in code.
+"""
+
+from pipelines.spec.base import Strict, closest
+from pipelines.spec.loading import load_contract, load_model, load_policy, model_names
+from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
+from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
+from pipelines.spec.source import (
+    BusinessDateRule,
+    Column,
+    Contract,
+    Expectation,
+    FilesLocation,
+    Freshness,
+    PostgresLocation,
+    Reference,
+    Volume,
+)
+
+__all__ = [
+    "BusinessDateRule",
+    "Column",
+    "Contract",
+    "Expectation",
+    "Feature",
+    "FilesLocation",
+    "Freshness",
+    "Label",
+    "Model",
+    "Policy",
+    "PostgresLocation",
+    "Reference",
+    "Schedule",
+    "ScoringLimits",
+    "Strict",
+    "Training",
+    "TrainingLimits",
+    "Validation",
+    "Volume",
+    "closest",
+    "load_contract",
+    "load_model",
+    "load_policy",
+    "model_names",
+]

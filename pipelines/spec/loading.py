@@ -1,0 +1,100 @@
+"""Reading the files. Every error names the file, the key and the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipelines.contracts import DataFault
+from pipelines.spec.base import Strict, closest
+from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
+from pipelines.spec.policy import Policy
+from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
+
+try:
+    from yaml import CSafeLoader as _YamlLoader
+except ImportError:  # pragma: no cover - PyYAML built without libyaml
+    from yaml import SafeLoader as _YamlLoader  # type: ignore[assignment]
+
+LoadedFile = TypeVar("LoadedFile", bound=Strict)
+
+
+def load_model(folder: Path, name: str) -> Model:
+    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
+    model = _load(Model, _file_named(folder, name, "model"))
+    return _named_as_its_file(model, model.name, folder, name)
+
+
+def load_contract(folder: Path, name: str) -> Contract:
+    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
+    contract = _load(Contract, _file_named(folder, name, "contract"))
+    return _named_as_its_file(contract, contract.source, folder, name)
+
+
+def load_policy(folder: Path, name: str) -> Policy:
+    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
+    policy = _load(Policy, _file_named(folder, name, "policy"))
+    return _named_as_its_file(policy, policy.policy, folder, name)
+
+
+def model_names(folder: Path) -> list[str]:
+    """Names of all model files of a folder, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _file_named(folder: Path, name: str, kind: str) -> Path:
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = model_names(folder)
+        raise DataFault(f"no {kind} file {path}{closest(name, known)}. Have: {', '.join(known) or 'none'}.")
+    return path
+
+
+def _named_as_its_file(loaded: LoadedFile, inside: str, folder: Path, name: str) -> LoadedFile:
+    if inside != name:
+        raise DataFault(f"{folder / name}.yaml: it calls itself {inside!r}; file and name must agree. Rename one.")
+    return loaded
+
+
+def _load(kind: type[LoadedFile], path: Path) -> LoadedFile:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataFault(f"{path}: not readable as YAML: {_first_line(error)}. Correct the file.") from None
+    if not isinstance(raw, dict):
+        raise DataFault(f"{path}: holds no keys. See {_page(kind)} for a complete file.")
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        problems = "\n".join(f"  {line}" for line in _problems(kind, error))
+        raise DataFault(f"{path}:\n{problems}\nCorrect the file; {_page(kind)} lists every key.") from None
+
+
+def _page(kind: type[Strict]) -> str:
+    return "docs/contracts.md" if kind is Contract else "docs/onboarding.md"
+
+
+def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        location = [str(part) for part in problem["loc"]]
+        key = ".".join(location) or "file"
+        hint = ""
+        if problem["type"] == "extra_forbidden":
+            hint = closest(location[-1], _known_keys(kind))
+        yield f"{key}: {problem['msg'].removeprefix('Value error, ')}{hint}"
+
+
+def _known_keys(kind: type[BaseModel]) -> set[str]:
+    keys: set[str] = set(kind.model_fields)
+    for other in (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation):
+        keys |= set(other.model_fields)
+    return keys
+
+
+def _first_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error))[:200]

@@ -1,0 +1,65 @@
+"""Policy packs: policies/<policy>.yaml. Limits are data, so that changing one is a review in version control."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+from pydantic import Field
+
+from pipelines.contracts import DataFault
+from pipelines.spec.base import Fraction, Name, Strict
+
+
+class TrainingLimits(Strict):
+    """What a training set and a fresh model must hold before a version is registered.
+
+    A feature stronger than any honest one is taken for a leak.
+
+    Attributes:
+        max_auc_of_one_feature: of one feature alone, or of the ratio of two.
+        pure_group_min_rows: smallest group of rows (a category, a value, a range, absence) that is looked at.
+        pure_group_confidence: of the exact binomial bound on a group's event rate.
+        pure_group_min_rate: a group is pure when the bound on its event rate is above this, or on its rate of non-events.
+        pure_group_odds: and its odds differ from those of all rows by this factor as observed,
+        pure_group_odds_at_bound: and by this factor even at the bound.
+    """
+
+    min_rows: Annotated[int, Field(ge=1)]
+    min_events: Annotated[int, Field(ge=1)]
+    min_auc: Fraction
+    max_auc_of_one_feature: Fraction
+    pure_group_min_rows: Annotated[int, Field(ge=10)]
+    pure_group_confidence: Fraction
+    pure_group_min_rate: Fraction
+    pure_group_odds: Annotated[float, Field(gt=1)]
+    pure_group_odds_at_bound: Annotated[float, Field(gt=1)]
+
+
+class ScoringLimits(Strict):
+    """What a batch must hold before it is published."""
+
+    max_rejected_fraction: Fraction
+    psi_warning: Annotated[float, Field(gt=0)]
+    psi_block: Annotated[float, Field(gt=0)]
+
+
+class Policy(Strict):
+    """A dated rule pack. Limits are data; who may change them is a review in version control."""
+
+    policy: Name
+    version: str
+    description: str
+    in_force_from: date
+    in_force_to: date | None = None
+    training: TrainingLimits
+    scoring: ScoringLimits
+
+    def require_in_force(self, on: date) -> Policy:
+        """Return self, or raise DataFault when the pack does not cover the date."""
+        if on < self.in_force_from or (self.in_force_to is not None and on > self.in_force_to):
+            raise DataFault(
+                f"policy {self.policy} {self.version} is in force from {self.in_force_from} to "
+                f"{self.in_force_to or 'further notice'}, not on {on}. Name a policy in force in the model file."
+            )
+        return self

@@ -1,0 +1,222 @@
+"""Source contracts: expectations/<source>.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.contracts import Severity
+from pipelines.spec.base import Email, Fraction, Name, Strict, closest
+
+
+class FilesLocation(Strict):
+    """CSV or Parquet in a folder or at s3://. `{business_date}` in the path (ISO, or strftime as
+    `{business_date:%Y%m%d}`) means one file per date; without it every date is cut from the same file by the contract's
+    business-date column."""
+
+    kind: Literal["files"]
+    path: str
+    format: Literal["csv", "parquet"]
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
+    null_values: tuple[str, ...] = ("",)
+    control: str | None = Field(
+        default=None,
+        description="Optional path of a JSON control file from the sender: {rows: N, totals: {column: sum}}.",
+    )
+
+    @property
+    def per_date(self) -> bool:
+        return "{business_date" in self.path
+
+
+class PostgresLocation(Strict):
+    """A table or view read by COPY in chunks. `url_variable` names the environment variable that holds the URL."""
+
+    kind: Literal["postgres"]
+    url_variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+    table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
+
+
+Location = Annotated[FilesLocation | PostgresLocation, Field(discriminator="kind")]
+
+
+class Column(Strict):
+    """One column of a source and the row rules for it. A row that breaks a rule is quarantined with the reason.
+
+    Attributes:
+        source_name: the column's name in the file, when it differs from the key used here.
+        format: strptime format of a date or timestamp kept as text, e.g. `%b-%Y`.
+        strip: characters removed before a number is parsed, e.g. `"%"` or `" months"`.
+        token: entity whose id this is; the column becomes `<entity>_token` (keyed HMAC, 32 hex digits) and the id is gone.
+        id_from: columns of the file that together are the id, where the file has none. Equal values are one entity, so name
+            what is known from the start and never corrected. Or `line`, the row's place in the file, where nothing tells the
+            rows apart: only for a file that is delivered once, as a reordered one would give everybody another's token.
+        may_be_future: a timestamp column that may lie after the business date, such as a planned payment.
+        known: `later` marks what is known only after the event being predicted; no feature may come from it.
+        protected: goes to the protected schema only, never to the lake's ordinary tables.
+        max_null_fraction: completeness of the whole table; severity as given in `severity`.
+    """
+
+    type: Literal["string", "integer", "float", "boolean", "date", "timestamp"]
+    description: str = ""
+    source_name: str | None = None
+    format: str | None = None
+    strip: str | None = None
+    nullable: bool = False
+    min: float | None = None
+    max: float | None = None
+    allowed: tuple[str, ...] | None = None
+    token: Name | None = None
+    id_from: tuple[str, ...] | Literal["line"] = ()
+    may_be_future: bool = False
+    known: Literal["at_event", "later"] = "at_event"
+    protected: bool = False
+    max_null_fraction: Fraction | None = None
+    severity: Severity = Severity.WARNING
+
+    @model_validator(mode="after")
+    def _rules_fit_the_type(self) -> Column:
+        if (self.min is not None or self.max is not None) and self.type not in ("integer", "float"):
+            raise ValueError("min and max need type integer or float")
+        if self.allowed is not None and self.type != "string":
+            raise ValueError("allowed needs type string")
+        if self.format is not None and self.type not in ("date", "timestamp"):
+            raise ValueError("format needs type date or timestamp")
+        if self.token is not None and self.type not in ("string", "integer"):
+            raise ValueError("token needs type string or integer")
+        if self.token is not None and self.protected:
+            raise ValueError("a token is not a protected column: a token gives nothing away")
+        if self.may_be_future and self.type != "timestamp":
+            raise ValueError("may_be_future needs type timestamp")
+        if self.id_from and (self.token is None or self.type != "string" or self.source_name is not None):
+            raise ValueError("id_from needs a token and type string, and takes the place of source_name")
+        return self
+
+    def file_columns(self, name: str) -> tuple[str, ...]:
+        """The columns of the file that this column, known as `name` in the contract, is read from."""
+        if self.id_from == "line":
+            return ()
+        return self.id_from or (self.source_name or name,)
+
+
+class BusinessDateRule(Strict):
+    """Which rows belong to a business date.
+
+    Attributes:
+        column: date or timestamp column; its date is the row's business date. Rows of another date are quarantined in a
+            per-date file, and belong to their own date in an all-dates file. None for a per-date file without one.
+        cadence: how often a date is expected; gaps are found with it, and `month` also lets a row carry any day of the
+            business date's month.
+    """
+
+    column: str | None = None
+    cadence: Literal["day", "week", "month", "once"] = "day"
+
+
+class Volume(Strict):
+    """Rows of a date against the median of up to `dates` earlier dates. With fewer than 3 earlier dates it is recorded,
+    not judged."""
+
+    dates: Annotated[int, Field(ge=3, le=100)] = 20
+    tolerance: Annotated[float, Field(gt=0)]
+    severity: Severity
+
+
+class Freshness(Strict):
+    """Largest allowed age in days of the newest value of `column` at the business date."""
+
+    column: str
+    max_age_days: Annotated[float, Field(ge=0)]
+    severity: Severity
+
+
+class Reference(Strict):
+    """Share of this source's `token` values that must exist in another source, as of the business date."""
+
+    token: Name
+    source: Name
+    min_fraction: Fraction
+    severity: Severity
+
+
+class Expectation(Strict):
+    """One Great Expectations expectation, by its snake_case name, with its own arguments."""
+
+    expect: Annotated[str, Field(pattern=r"^expect_[a-z_]+$")]
+    severity: Severity
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class Contract(Strict):
+    """The contract of one source: where it is, what a row must look like, what the table as a whole must hold.
+
+    Attributes:
+        may_be_empty: a date without rows is good news for this source (no outcome arrived); elsewhere it blocks.
+    """
+
+    source: Name
+    description: str
+    owner: Email
+    location: Location
+    business_date: BusinessDateRule
+    key: tuple[str, ...] = Field(min_length=1)
+    columns: dict[str, Column] = Field(min_length=1)
+    extra_columns: Literal["ignore", "block"] = "ignore"
+    may_be_empty: bool = False
+    max_quarantined_fraction: Fraction
+    totals: tuple[str, ...] = ()
+    volume: Volume | None = None
+    freshness: Freshness | None = None
+    references: tuple[Reference, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Contract:
+        asked = [("key", k) for k in self.key] + [("totals", k) for k in self.totals]
+        if self.business_date.column:
+            asked.append(("business_date.column", self.business_date.column))
+        if self.freshness:
+            asked.append(("freshness.column", self.freshness.column))
+        for where, name in asked:
+            if name not in self.columns:
+                raise ValueError(f"{where}: {name!r} is not among columns{closest(name, self.columns)}")
+        self._require_usable_columns()
+        entities = [c.token for c in self.columns.values() if c.token]
+        for reference in self.references:
+            if reference.token not in entities:
+                raise ValueError(f"references.token: no column has token {reference.token!r}")
+        if not self.business_date.column and self.business_date.cadence != "once" and not self._comes_per_date:
+            raise ValueError(
+                "location names no {business_date} and business_date.column is not set: "
+                "the rows of a date cannot be told apart"
+            )
+        return self
+
+    def _require_usable_columns(self) -> None:
+        dated = [self.business_date.column, self.freshness.column if self.freshness else None]
+        for name in filter(None, dated):
+            if self.columns[name].type not in ("date", "timestamp"):
+                raise ValueError(f"columns.{name}: a date is read from it, so its type must be date or timestamp")
+        for name in self.key:
+            if self.columns[name].nullable or self.columns[name].protected:
+                raise ValueError(f"columns.{name}: a key column is neither nullable nor protected")
+        names = [self.lake_name(name) for name in self.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"columns: more than one becomes {twice[0]!r} in the lake; give one another token or name")
+        by_line = [name for name, column in self.columns.items() if column.id_from == "line"]
+        if by_line and (self._comes_per_date or not isinstance(self.location, FilesLocation)):
+            raise ValueError(f"columns.{by_line[0]}: id_from: line needs one file that holds all dates")
+        if "business_date" in names:
+            raise ValueError("columns.business_date: the lake's own name; use another with source_name: business_date")
+
+    @property
+    def _comes_per_date(self) -> bool:
+        return isinstance(self.location, FilesLocation) and self.location.per_date
+
+    def lake_name(self, column: str) -> str:
+        """Name of a contract column in the lake: `<entity>_token` for an id, its own name otherwise."""
+        entity = self.columns[column].token
+        return f"{entity}_token" if entity else column
