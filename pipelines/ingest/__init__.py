@@ -1,0 +1,5 @@
+"""Ingest: what a source delivered for a business date, taken in row by row, and published once it is checked."""
+
+from pipelines.ingest.steps import available_dates, land, manifest, publish
+
+__all__ = ["available_dates", "land", "manifest", "publish"]
