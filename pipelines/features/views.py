@@ -1,0 +1,258 @@
+"""Building one feature view for one business date: Ibis to SQL, run by DuckDB over pinned source files, into the lake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+
+from pipelines import database
+from pipelines.contracts import DataFault, fingerprint
+from pipelines.features.definitions import Definition, FeatureViewDefinition, LabelViewDefinition, source_tables
+from pipelines.features.lineage import require_traceable
+from pipelines.features.point_in_time import CREATED_TIMESTAMP, EVENT_TIMESTAMP
+from pipelines.features.records import ViewBuild, last_builds, record_build
+from pipelines.features.stream import write_keyed
+from pipelines.lake import PARTITION, Lake, Slice, connect
+from pipelines.settings import Settings
+
+# A definition is identified by its SQL at this date: the SQL of another date differs in nothing but the date.
+_REFERENCE_DATE = date(2000, 1, 1)
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_RESERVED = (PARTITION, EVENT_TIMESTAMP, CREATED_TIMESTAMP, "event_date", "label", "known_at")
+
+
+def view_table(view: str) -> str:
+    """The lake table of a feature view."""
+    return f"features/{view}"
+
+
+def source_table(source: str) -> str:
+    """The lake table of a published source."""
+    return f"source/{source}"
+
+
+@dataclass(frozen=True)
+class CompiledView:
+    """A feature view as SQL over its source names.
+
+    Attributes:
+        features: DuckDB type by feature name: BIGINT, DOUBLE, BOOLEAN or VARCHAR.
+        digest: identifies the definition, whatever the date.
+    """
+
+    definition: FeatureViewDefinition
+    features: Mapping[str, str]
+    digest: str
+    _tables: Mapping[str, ir.Table]
+
+    def query(self, business_date: date, created: datetime) -> str:
+        """SQL giving token, features, event and created timestamp and business date, in order of the token."""
+        inner = _compiled(self.definition, self.definition.expression(self._tables, business_date))
+        token = self.definition.token
+        columns = [token, *(_typed(name, kind) for name, kind in self.features.items())]
+        stamps = [
+            f"TIMESTAMPTZ '{business_date.isoformat()} 00:00:00+00' AS {EVENT_TIMESTAMP}",
+            f"TIMESTAMPTZ '{created.isoformat()}' AS {CREATED_TIMESTAMP}",
+            f"DATE '{business_date.isoformat()}' AS {PARTITION}",
+        ]
+        return f"SELECT {', '.join(columns + stamps)} FROM ({inner}) ORDER BY {token}"
+
+
+def compile_view(settings: Settings, definition: FeatureViewDefinition) -> CompiledView:
+    """Check a definition against its contracts and compile it. Reads no data.
+
+    Raises:
+        DataFault: the function fails, does not return `<entity>_token`, returns a type that is not a feature, or uses
+            anything but Ibis expressions over its sources.
+    """
+    tables = source_tables(settings, definition.sources)
+    expression = definition.expression(tables, _REFERENCE_DATE)
+    require_traceable(definition, expression)
+    features = _feature_types(definition, expression)
+    sql = _compiled(definition, expression)
+    digest = fingerprint(definition.name, definition.token, definition.history_days, sorted(features.items()), sql)
+    return CompiledView(definition, features, digest, tables)
+
+
+def compile_labels(settings: Settings, definition: LabelViewDefinition) -> tuple[str, str]:
+    """SQL giving token, event_date, label and known_at of a label view, and the digest of its definition."""
+    expression = definition.expression(source_tables(settings, definition.sources))
+    require_traceable(definition, expression)
+    needed = {definition.token, "event_date", "label", "known_at"}
+    if set(expression.columns) != needed:
+        raise DataFault(
+            f"label view {definition.name} returns {sorted(expression.columns)}; it must return {sorted(needed)}."
+        )
+    inner = _compiled(definition, expression)
+    sql = (
+        f"SELECT {definition.token}, CAST(event_date AS DATE) AS event_date, CAST(label AS TINYINT) AS label, "
+        f"CAST(known_at AS DATE) AS known_at FROM ({inner})"
+    )
+    return sql, fingerprint(definition.name, sql)
+
+
+def source_slices(
+    lake: Lake, sources: Iterable[str], after: date, up_to: date, versions: Mapping[str, int] | None = None
+) -> dict[str, Slice]:
+    """What the published sources hold for business dates in (after, up_to], at the newest or the given versions."""
+    pinned = versions or {}
+    return {source: lake.slice(source_table(source), after, up_to, pinned.get(source)) for source in sources}
+
+
+def inputs_of(definition: FeatureViewDefinition, slices: Mapping[str, Slice], business_date: date) -> dict[str, Slice]:
+    """The part of the slices that the view sees on a business date."""
+    after = business_date - timedelta(days=definition.history_days)
+    return {source: slices[source].narrow(after, business_date) for source in definition.sources}
+
+
+def inputs_digest(inputs: Mapping[str, Slice]) -> str:
+    """Equal for equal source rows: files are written once and never changed."""
+    return fingerprint(*(f"{source}: {inputs[source].files}" for source in sorted(inputs)))
+
+
+def build_view(
+    settings: Settings, compiled: CompiledView, business_date: date, slices: Mapping[str, Slice]
+) -> ViewBuild:
+    """Make the view's rows of one business date from the slices, unless they are there already, and record it.
+
+    One process at a time builds a view; another one waits and finds it built.
+
+    Raises:
+        DataFault: the view has no row, two rows of one token or a row without; the last build stays as it was.
+    """
+    definition = compiled.definition
+    inputs = inputs_of(definition, slices, business_date)
+    digest = inputs_digest(inputs)
+    with database.transaction(settings) as guard:
+        database.lock(guard, view_table(definition.name))
+        last = last_builds(settings, definition.name, [business_date]).get(business_date)
+        if last is not None and last.made_from(compiled.digest, digest):
+            return last
+        build = _build(settings, compiled, business_date, inputs, digest)
+        record_build(guard, build)
+    return build
+
+
+def _build(
+    settings: Settings, compiled: CompiledView, business_date: date, inputs: Mapping[str, Slice], digest: str
+) -> ViewBuild:
+    definition = compiled.definition
+    lake = Lake(settings)
+    with exact_connection(settings) as connection:
+        scan(connection, lake, inputs)
+        with readable_errors(f"feature view {definition.name} on {business_date}"):
+            reader = connection.sql(compiled.query(business_date, _created(definition, inputs, business_date)))
+            written = write_keyed(
+                lake,
+                view_table(definition.name),
+                business_date,
+                reader.to_arrow_reader(settings.chunk_rows),
+                key=definition.token,
+                subject=f"feature view {definition.name}",
+            )
+    return ViewBuild(
+        view=definition.name,
+        business_date=business_date,
+        definition_digest=compiled.digest,
+        inputs_digest=digest,
+        source_versions={source: part.version for source, part in inputs.items()},
+        lake_version=written.version,
+        rows=written.rows,
+        content_digest=written.content_digest,
+    )
+
+
+@contextmanager
+def exact_connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection that gives the same bits every time: one thread, because a sum of floats taken by two threads
+    depends on who came first."""
+    connection = connect(settings)
+    try:
+        connection.execute("SET threads = 1")
+        yield connection
+    finally:
+        connection.close()
+
+
+def scan(connection: duckdb.DuckDBPyConnection, lake: Lake, inputs: Mapping[str, Slice]) -> None:
+    """Name each slice in the connection after its source."""
+    for source, part in inputs.items():
+        lake.scan(connection, source, part.table, version=part.version, dates=part.dates)
+
+
+@contextmanager
+def readable_errors(subject: str) -> Iterator[None]:
+    """Turn DuckDB's errors into a DataFault. Only those about names are quoted; the others may hold values of rows."""
+    try:
+        yield
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
+        raise DataFault(f"{subject}: {str(error).splitlines()[0]}. Nothing was written.") from error
+    except duckdb.Error as error:
+        raise DataFault(
+            f"{subject}: DuckDB stopped with {type(error).__name__}. Nothing was written; the last good rows stay."
+        ) from None
+
+
+def _created(definition: FeatureViewDefinition, inputs: Mapping[str, Slice], business_date: date) -> datetime:
+    """When the newest source file was written: the same in every rerun, unlike now()."""
+    stamps = [part.written_at for part in inputs.values() if part.written_at is not None]
+    if not stamps:
+        raise DataFault(
+            f"feature view {definition.name} on {business_date}: none of {', '.join(inputs)} has rows in its window of "
+            f"{definition.history_days} days. Nothing was written. "
+            f"Run `python -m pipelines ingest --source {definition.sources[0]} --date {business_date}` first."
+        )
+    return max(stamps)
+
+
+def _compiled(definition: Definition, expression: ir.Table) -> str:
+    try:
+        return str(ibis.to_sql(expression, dialect="duckdb"))
+    except Exception as error:
+        raise DataFault(
+            f"{definition.name}: the expression cannot be compiled for DuckDB: {type(error).__name__}. "
+            "Use another Ibis function."
+        ) from error
+
+
+def _feature_types(definition: FeatureViewDefinition, expression: ir.Table) -> dict[str, str]:
+    schema = expression.schema()
+    if definition.token not in schema:
+        raise DataFault(
+            f"feature view {definition.name} does not return {definition.token!r}, the token of its entity "
+            f"{definition.entity!r}; it returns {', '.join(schema)}."
+        )
+    features = {name: _sql_type(definition, name, schema[name]) for name in schema if name != definition.token}
+    if not features:
+        raise DataFault(f"feature view {definition.name} returns no feature, only {definition.token!r}.")
+    return features
+
+
+def _sql_type(definition: FeatureViewDefinition, name: str, kind: ibis.DataType) -> str:
+    if name in _RESERVED or not _NAME.match(name):
+        raise DataFault(f"feature view {definition.name}: {name!r} cannot be the name of a feature. Rename it.")
+    if kind.is_integer():
+        return "BIGINT"
+    if kind.is_numeric() and not kind.is_boolean():
+        return "DOUBLE"
+    if kind.is_boolean():
+        return "BOOLEAN"
+    if kind.is_string():
+        return "VARCHAR"
+    raise DataFault(
+        f"feature view {definition.name}: {name} has type {kind}; a feature is a number, a boolean or a string. Cast it."
+    )
+
+
+def _typed(name: str, kind: str) -> str:
+    """The column in its declared type. NaN and infinity become absent, so that the model's missing rule sees them."""
+    cast = f'CAST("{name}" AS {kind})'
+    finite = f"CASE WHEN isfinite({cast}) THEN {cast} END" if kind == "DOUBLE" else cast
+    return f'{finite} AS "{name}"'
