@@ -1,0 +1,214 @@
+"""CatBoost: gradient boosted symmetric trees with monotone constraints, in CatBoost's own file format.
+
+Everything that could make two trainings differ is fixed. The sums CatBoost makes depend on the number of threads, so that
+number does not follow the machine. Rows come in time order and categories are counted in that order only (`has_time`), so
+no row sees its future. The file's time stamp and random id are blanked: equal rows give equal bytes.
+
+Absent values: CatBoost puts them below every number, which under an increasing constraint would make them the best value
+there is. So for a feature with a direction an absent value is replaced by a stand-in (binning.stand_in), in training and in
+scoring alike; a feature without direction learns absence on its own, and the scoring step sends such rows to review.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.contracts import Value
+from pipelines.evaluation.metrics import Scores
+from pipelines.spec import Feature
+from pipelines.training.binning import bin_numbers, stand_in
+from pipelines.training.recipe import Parameters, Recipe, readable_refusal, require_known_parameters
+from pipelines.training.rows import Features, Rows, numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = "model.cbm"
+INPUTS = "model_inputs.json"
+MISSING = ""
+_DEFAULTS: Parameters = {
+    "iterations": 600,
+    "learning_rate": 0.06,
+    "depth": 5,
+    "l2_leaf_reg": 5.0,
+    "early_stopping_rounds": 40,
+    "one_hot_max_size": 32,
+}
+_FIXED: Parameters = {
+    "loss_function": "Logloss",
+    "boosting_type": "Plain",
+    "thread_count": 2,
+    "has_time": True,
+    "allow_writing_files": False,
+    "logging_level": "Silent",
+}
+_RESERVED = frozenset(_FIXED) | {
+    *("random_seed", "random_state", "task_type", "devices", "device_config", "verbose", "silent", "verbose_eval"),
+    *("monotone_constraints", "cat_features", "text_features", "embedding_features", "train_dir", "name"),
+    *("save_snapshot", "snapshot_file", "snapshot_interval", "od_type", "od_wait", "od_pval", "eval_fraction"),
+    *("n_estimators", "num_boost_round", "num_trees", "max_depth", "eta", "reg_lambda", "colsample_bylevel", "max_bin"),
+    *("min_child_samples", "num_leaves"),
+    *("custom_loss", "custom_metric", "eval_metric", "objective", "callback", "class_names", "classes_count"),
+    *("ignored_features", "feature_weights", "first_feature_use_penalties", "input_borders", "output_borders"),
+    *("use_best_model", "nan_mode", "metadata", "kwargs", "self"),
+}
+_DIRECTION = {"increasing": 1, "decreasing": -1, "none": 0}
+
+
+class Inputs(Value):
+    """How rows become CatBoost's columns.
+
+    Attributes:
+        features: in the model's order.
+        categories: per categorical feature, the values seen in training; any other counts as absent.
+        stand_ins: per feature with a direction, what an absent value counts as.
+    """
+
+    features: tuple[str, ...]
+    categories: dict[str, tuple[str, ...]]
+    stand_ins: dict[str, float]
+
+    def frame(self, rows: Features) -> pd.DataFrame:
+        """Columns without a copy where possible: the form CatBoost reads fastest (measured, docs/training.md)."""
+        import pandas as pd
+
+        return pd.DataFrame({name: self._column(rows, name) for name in self.features}, copy=False)
+
+    def _column(self, rows: Features, name: str) -> Any:
+        if name in self.categories:
+            return _categorical(rows[name], self.categories[name])
+        values = numbers(rows, name)
+        return _replaced(values, self.stand_ins[name]) if name in self.stand_ins else values
+
+
+@dataclass(frozen=True)
+class CatBoostModel:
+    """A fitted model and its inputs."""
+
+    inputs: Inputs
+    blob: bytes
+
+    @cached_property
+    def booster(self) -> Any:
+        from catboost import CatBoost
+
+        return CatBoost().load_model(blob=self.blob)
+
+    @property
+    def trees(self) -> int:
+        return int(self.booster.tree_count_)
+
+    def log_odds(self, features: Features) -> Scores:
+        """Log odds of each row, before calibration."""
+        if not features.num_rows:
+            return np.empty(0)
+        raw: Scores = self.booster.predict(self.inputs.frame(features), prediction_type="RawFormulaVal")
+        return raw
+
+    def files(self) -> dict[str, bytes]:
+        """The native file, and the inputs as JSON."""
+        return {FILE: self.blob, INPUTS: json.dumps(self.inputs.model_dump(mode="json"), indent=1).encode()}
+
+    def importance(self) -> dict[str, float]:
+        """Per feature CatBoost's PredictionValuesChange, which adds up to 100."""
+        return dict(zip(self.inputs.features, map(float, self.booster.get_feature_importance()), strict=True))
+
+
+def check_parameters(model: str, parameters: Mapping[str, Any]) -> None:
+    """Raises DataFault for a parameter CatBoostClassifier does not have, or that is fixed here."""
+    from catboost import CatBoostClassifier
+
+    known = set(signature(CatBoostClassifier.__init__).parameters) - _RESERVED
+    require_known_parameters(model, "catboost", parameters, known)
+
+
+def effective_parameters(recipe: Recipe) -> Parameters:
+    """What CatBoost is really told, with the defaults and what is fixed here."""
+    return _DEFAULTS | recipe.parameters | _FIXED | {"random_seed": recipe.seed}
+
+
+def load(files: Mapping[str, bytes]) -> CatBoostModel:
+    """The model from its files, which must have been verified: CatBoost does not notice a changed byte."""
+    return CatBoostModel(Inputs.model_validate_json(files[INPUTS]), files[FILE])
+
+
+def fit(recipe: Recipe, rows: Rows, held_out: Rows) -> CatBoostModel:
+    """Fit on `rows`, stopping when the loss on `held_out` no longer falls."""
+    inputs = _inputs(recipe, rows)
+    return _trained(recipe, inputs, rows, _DEFAULTS | recipe.parameters, _pool(inputs, held_out))
+
+
+def refit(recipe: Recipe, rows: Rows, first: CatBoostModel) -> CatBoostModel:
+    """Fit again on more rows, with as many trees as the first fit stopped at."""
+    parameters = _DEFAULTS | recipe.parameters | {"iterations": first.trees}
+    del parameters["early_stopping_rounds"]
+    return _trained(recipe, _inputs(recipe, rows), rows, parameters, None)
+
+
+def _trained(recipe: Recipe, inputs: Inputs, rows: Rows, parameters: Parameters, held_out: Any) -> CatBoostModel:
+    from catboost import CatBoostClassifier, CatBoostError
+
+    directions = {name: _DIRECTION[f.monotone] for name, f in recipe.features.items() if f.monotone != "none"}
+    booster = CatBoostClassifier(
+        **(parameters | _FIXED), random_seed=recipe.seed, monotone_constraints=directions or None
+    )
+    with readable_refusal(recipe, "catboost", CatBoostError):
+        booster.fit(_pool(inputs, rows), eval_set=held_out)
+    return CatBoostModel(inputs, _timeless_bytes(booster))
+
+
+def _inputs(recipe: Recipe, rows: Rows) -> Inputs:
+    return Inputs(
+        features=tuple(recipe.features),
+        categories={n: _categories(rows.features[n]) for n, f in recipe.features.items() if f.categorical},
+        stand_ins={n: _stand_in(rows, n, f) for n, f in recipe.features.items() if f.monotone != "none"},
+    )
+
+
+def _stand_in(rows: Rows, name: str, feature: Feature) -> float:
+    return stand_in(bin_numbers(numbers(rows.features, name), rows.label, feature), feature)
+
+
+def _categories(column: pa.ChunkedArray) -> tuple[str, ...]:
+    return tuple(sorted(value for value in pc.unique(column).to_pylist() if value is not None))
+
+
+def _pool(inputs: Inputs, rows: Rows) -> Any:
+    from catboost import Pool
+
+    return Pool(inputs.frame(rows.features), rows.label, cat_features=list(inputs.categories))
+
+
+def _categorical(column: pa.Array | pa.ChunkedArray, known: tuple[str, ...]) -> pd.Categorical:
+    """Codes into (absent, *known): CatBoost hashes each category once instead of each row's string."""
+    import pandas as pd
+
+    position = pc.index_in(column, pa.array(known, pa.string()))
+    codes = pc.add(pc.fill_null(position, -1), 1)
+    return pd.Categorical.from_codes(np.asarray(codes), categories=[MISSING, *known])
+
+
+def _replaced(values: Scores, stand_in: float) -> Scores:
+    absent: npt.NDArray[np.bool_] = np.isnan(values)
+    return np.where(absent, stand_in, values) if absent.any() else values
+
+
+def _timeless_bytes(booster: Any) -> bytes:
+    metadata = booster.get_metadata()
+    for key, blank in (("train_finish_time", ""), ("model_guid", ""), ("training", "{}")):
+        metadata[key] = blank
+    with TemporaryDirectory(prefix="vigil-model-") as folder:
+        booster.save_model(f"{folder}/{FILE}")
+        return Path(folder, FILE).read_bytes()

@@ -1,0 +1,113 @@
+"""What a model was made from and by: enough to make it again, and to know that nothing else has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from datetime import date
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from pipelines.contracts import Value, fingerprint
+from pipelines.features import TrainingPins, TrainingRows
+from pipelines.settings import REPOSITORY
+from pipelines.spec import Model
+
+_LIBRARIES = ("catboost", "numpy", "pyarrow", "scikit-learn", "scipy")
+_PACKAGES = ("training", "evaluation")
+
+
+class TrainingSet(Value):
+    """The pinned training set: what was read, at which versions, and the digest of what came out."""
+
+    as_of: date
+    digest: str
+    rows: int
+    events: int
+    pins: TrainingPins
+
+
+class Provenance(Value):
+    """Everything that determines a model; no time stamp, so that making it again gives the same bytes.
+
+    Attributes:
+        model: the model file as it was.
+        code_version: git commit, or the package version where there is no repository.
+        code_digest: of the source of the steps that make a model; another commit may have the same.
+        judged: what the measures were taken on.
+    """
+
+    model: Model
+    algorithm: str
+    training_set: TrainingSet
+    policy: str
+    code_version: str
+    code_digest: str
+    libraries: dict[str, str]
+    judged: str
+
+    @property
+    def pins(self) -> str:
+        """Fingerprint of all that can change the result; equal pins are the same training."""
+        training = self.model.training
+        return fingerprint(
+            self.model.name,
+            self.algorithm,
+            self.training_set.digest,
+            sorted((name, feature.model_dump_json()) for name, feature in self.model.feature.items()),
+            self.model.feature_names,
+            training.seed,
+            training.validation.model_dump_json(),
+            training.calibration,
+            sorted(training.parameters.get(self.algorithm, {}).items()),  # type: ignore[call-overload]
+            self.code_digest,
+            sorted(self.libraries.items()),
+        )
+
+
+def provenance_of(
+    model: Model, algorithm: str, rows: TrainingRows, events: int, policy: str, judged: str
+) -> Provenance:
+    """The provenance of a training now, with this code."""
+    return Provenance(
+        model=model,
+        algorithm=algorithm,
+        training_set=TrainingSet(
+            as_of=rows.as_of, digest=rows.digest, rows=rows.table.num_rows, events=events, pins=rows.pins
+        ),
+        policy=policy,
+        code_version=code_version(),
+        code_digest=code_digest(),
+        libraries={name: version(name) for name in _LIBRARIES},
+        judged=judged,
+    )
+
+
+@cache
+def code_version() -> str:
+    """The git commit of the repository, `-modified` when files differ from it; the package version without a repository."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return f"vigil {version('vigil')}"
+    return f"{commit}-modified" if _git("status", "--porcelain", "--untracked-files=no", "--", "pipelines") else commit
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the source files that make a model."""
+    digest = hashlib.sha256()
+    for package in _PACKAGES:
+        for path in sorted((Path(__file__).parents[1] / package).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _git(*arguments: str) -> str | None:
+    if not (REPOSITORY / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,93 @@
+"""Rows to learn from: features, label and event date, kept together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.contracts import DataFault
+from pipelines.evaluation.metrics import Dates, Labels, Scores
+from pipelines.spec import Feature
+
+Mask = npt.NDArray[np.bool_]
+Features: TypeAlias = pa.Table | pa.RecordBatch
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in the order they are learnt from: by event date, then token.
+
+    Attributes:
+        features: one column per feature, numbers as doubles and categories as strings; null is absent.
+        label: 1 where the event happened, else 0.
+        event_date: what the label looks forward from.
+    """
+
+    features: pa.Table
+    label: Labels
+    event_date: Dates
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def events(self) -> int:
+        return int(self.label.sum())
+
+    def where(self, mask: Mask) -> Rows:
+        """The rows for which the mask is true, in the same order."""
+        return Rows(self.features.filter(pa.array(mask)), self.label[mask], self.event_date[mask])
+
+
+def rows_of(table: pa.Table, features: Mapping[str, Feature]) -> Rows:
+    """Rows of a training set table (event_date, features, label), in its order.
+
+    Raises DataFault for a feature that is not there, of another kind, or infinite.
+    """
+    learnt = typed(table, features)
+    for name, feature in features.items():
+        infinite = 0 if feature.categorical else int(np.isinf(numbers(learnt, name)).sum())
+        if infinite:
+            raise DataFault(
+                f"feature {name!r} is infinite in {infinite} of {len(table)} training rows: something was divided by zero. "
+                "Nothing was trained. Make it absent instead (nullif) in feature_repo/."
+            )
+    return Rows(
+        features=learnt,
+        label=table["label"].to_numpy().astype(np.int8),
+        event_date=table["event_date"].cast(pa.date32()).to_numpy(),
+    )
+
+
+def typed(table: Features, features: Mapping[str, Feature]) -> pa.Table:
+    """The features by name, as doubles and strings. Raises DataFault for an absent column or one of another kind."""
+    return pa.table({name: _typed(table, name, feature.categorical) for name, feature in features.items()})
+
+
+def numbers(table: Features, name: str) -> Scores:
+    """A numeric column as doubles, absent values as NaN; without a copy where it is that already."""
+    column = table[name]
+    if column.type != pa.float64():
+        column = pc.cast(column, pa.float64())
+    values: Scores = column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _typed(table: Features, name: str, categorical: bool) -> pa.ChunkedArray | pa.Array:
+    if name not in table.schema.names:
+        raise DataFault(f"the rows have no feature {name!r}; have {', '.join(table.schema.names)}.")
+    kind = pa.string() if categorical else pa.float64()
+    try:
+        return pc.cast(table[name], kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        asked = "a category" if categorical else "a number"
+        raise DataFault(
+            f"feature {name!r} is {table[name].type}, the model file declares {asked}. Correct `categorical` in the model "
+            "file or the feature's type in feature_repo/."
+        ) from None
