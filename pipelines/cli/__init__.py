@@ -1,0 +1,1 @@
+"""The command line: every step of the night by hand, and the embedded stack."""

@@ -1,0 +1,226 @@
+"""`nightly`: from nothing to last night's scores through the real scheduler, and everything stopped again."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+
+from rich.progress import Progress, TaskID
+
+from pipelines import mlflow_store, registry, report, sample_bank
+from pipelines.cli import output
+from pipelines.cli.app import machine
+from pipelines.cli.stack import bring_up
+from pipelines.cli.steps import ingest_many, train_as_of
+from pipelines.contracts import Blocked, ConnectionBroken, DataFault
+from pipelines.ingest import available_dates
+from pipelines.settings import Settings, get_settings
+from pipelines.spec import Model, load_contract, load_model
+from pipelines.stack import control
+from pipelines.stack.airflow_api import AirflowApi, DagRun
+from pipelines.stack.state import StackState
+
+MODEL = "credit_default"
+NIGHTS = 3
+_STAGES = ("ingest", "features", "score")
+_SECONDS_TO_PARSE = 90
+_SECONDS_BETWEEN_STAGES = 120
+_LOOK_SECONDS = 1.0
+_LOG_LINES = 25
+
+
+@dataclass
+class Followed:
+    """One night on its way: a run for each of its DAGs, as far as they have started."""
+
+    business_date: date
+    runs: list[DagRun]
+    bar: TaskID
+    began: float = field(default_factory=time.monotonic)
+    progressed: float = field(default_factory=time.monotonic)
+    seconds: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        return len(self.runs) == len(_STAGES) and all(run.finished for run in self.runs)
+
+
+def run(customers: int) -> None:
+    """All of it; see the command `nightly`."""
+    began = time.monotonic()
+    with ExitStack() as stack:
+        state = stack.enter_context(_stack_up())
+        settings = stack.enter_context(machine())
+        _sample_bank(settings, customers)
+        model = load_model(settings.models, MODEL)
+        dates = available_dates(settings, load_contract(settings.expectations, model.population))
+        history, nights = dates[:-NIGHTS], dates[-NIGHTS:]
+        _history(settings, model, history)
+        _first_champion(settings, model, history[-1])
+        seconds = _on_airflow(state, model, nights)
+        _table(settings, model, seconds)
+    output.note(
+        f"Done in {(time.monotonic() - began) / 60:.1f} minutes. `make up` leaves all of it running, with pages."
+    )
+
+
+@contextmanager
+def _stack_up() -> Iterator[StackState]:
+    """The stack for as long as the block runs; one that was up before stays up."""
+    started = True
+    try:
+        state, started = bring_up(pages=False)
+        yield state
+    finally:
+        if started:
+            control.down(get_settings().home)
+
+
+def _sample_bank(settings: Settings, customers: int) -> None:
+    if (settings.sources / "sample_bank").exists():
+        return
+    with output.progress() as bars:
+        bar = bars.add_task(f"sample bank of {customers:,} customers", total=None)
+        sample_bank.generate(
+            settings.sources,
+            customers=customers,
+            progress=lambda done, of: bars.update(bar, completed=done, total=of),
+        )
+
+
+def _history(settings: Settings, model: Model, dates: Sequence[date]) -> None:
+    contracts = [load_contract(settings.expectations, source) for source in model.sources]
+    deque(ingest_many(settings, contracts, dates), maxlen=0)
+
+
+def _first_champion(settings: Settings, model: Model, as_of: date) -> None:
+    """Train and install the first champion, with the other algorithms as challengers; nothing when there is one."""
+    if mlflow_store.get_aliases(settings, model.name):
+        return
+    versions = train_as_of(settings, model, as_of)
+    registry.bootstrap(settings, model, [v.version for v in versions])
+    for version in versions:
+        output.show(version)
+
+
+def _on_airflow(state: StackState, model: Model, nights: Sequence[date]) -> dict[date, float]:
+    """Run the nights as DAG runs and wait for the scores; seconds by business date. Raises Blocked when one fails."""
+    server = state.child("api-server")
+    if server is None:
+        raise ConnectionBroken("the stack has no api-server. `make down`, then try again.")
+    login = control.logins(get_settings().home)
+    with (
+        AirflowApi(server.address, login["user"], login["password"]) as api,
+        _unpaused(api, model),
+        output.progress() as bars,
+    ):
+        followed = [_start(api, model, on, bars) for on in nights]
+        try:
+            while any(not one.finished for one in followed):
+                for one in followed:
+                    _follow(api, model, one, bars)
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            for run in [run for one in followed for run in one.runs if not run.finished]:
+                api.end(run)
+        return {one.business_date: one.seconds for one in followed if one.seconds is not None}
+
+
+@contextmanager
+def _unpaused(api: AirflowApi, model: Model) -> Iterator[None]:
+    """The night's DAGs running; each is paused again afterwards if it was before."""
+    names = [f"{model.name}_{stage}" for stage in _STAGES]
+    deadline = time.monotonic() + _SECONDS_TO_PARSE
+    while not all(api.knows(name) for name in names):
+        if time.monotonic() > deadline:
+            raise DataFault(
+                f"Airflow knows no DAG {names[0]} after {_SECONDS_TO_PARSE} s. See dag-processor.log in the logs."
+            )
+        time.sleep(_LOOK_SECONDS)
+    before = {name: api.is_paused(name) for name in names}
+    for name in names:
+        api.pause(name, False)
+    try:
+        yield
+    finally:
+        for name, paused in before.items():
+            api.pause(name, paused)
+
+
+def _start(api: AirflowApi, model: Model, on: date, bars: Progress) -> Followed:
+    run = api.trigger(f"{model.name}_{_STAGES[0]}", on)
+    return Followed(on, [run], bars.add_task(f"night of {on}", total=len(_STAGES)))
+
+
+def _follow(api: AirflowApi, model: Model, one: Followed, bars: Progress) -> None:
+    """Look at the night once: the runs that are under way, and whether an asset has started the next."""
+    if one.finished:
+        return
+    before = one.runs
+    one.runs = [run if run.finished else api.run(run.dag_id, run.run_id) for run in one.runs]
+    for run in one.runs:
+        if run.state == "failed":
+            raise Blocked(_why(api, model, one, run))
+    if len(one.runs) < len(_STAGES):
+        _find_next(api, model, one)
+    if one.runs != before:
+        one.progressed = time.monotonic()
+    under_way = [run for run in one.runs if not run.finished]
+    done = len(one.runs) - len(under_way)
+    bars.update(one.bar, completed=done, description=f"night of {one.business_date}: {_doing(api, under_way)}")
+    if one.finished:
+        one.seconds = time.monotonic() - one.began
+
+
+def _find_next(api: AirflowApi, model: Model, one: Followed) -> None:
+    following = f"{model.name}_{_STAGES[len(one.runs)]}"
+    run = api.run_of_partition(following, one.business_date, since=one.runs[-1].queued_at)
+    if run is not None:
+        one.runs = [*one.runs, run]
+    elif one.runs[-1].finished and time.monotonic() - one.progressed > _SECONDS_BETWEEN_STAGES:
+        last = one.runs[-1].dag_id
+        raise Blocked(f"night of {one.business_date}: {last} succeeded but {following} was not started by its asset.")
+
+
+def _doing(api: AirflowApi, under_way: Sequence[DagRun]) -> str:
+    """The tasks that are being worked on, as `dag.task`."""
+    working = [
+        f"{run.dag_id}.{name}" for run in under_way for name, task in api.tasks(run).items() if task == "running"
+    ]
+    return ", ".join(working) or ("waiting" if under_way else "done")
+
+
+def _why(api: AirflowApi, model: Model, one: Followed, run: DagRun) -> str:
+    return (
+        f"the night of {one.business_date} failed in {run.dag_id}, {api.failure(run, _LOG_LINES)}\n"
+        f"The last good batch is still served. When the cause is removed: "
+        f"python -m pipelines night --model {model.name} --date {one.business_date}"
+    )
+
+
+def _table(settings: Settings, model: Model, seconds: dict[date, float]) -> None:
+    made = [n for n in report.published(settings, model) if n.business_date in seconds]
+    rows = [
+        row | {"seconds": round(seconds[n.business_date]), "where_to_look": f"batch {n.batch_id[:12]}"}
+        for n, row in zip(made, output.as_rows(made), strict=True)
+    ]
+    columns = (
+        "model",
+        "business_date",
+        "rows_in",
+        "scored",
+        "rejected",
+        "quarantined",
+        "version",
+        "psi",
+        "seconds",
+        "where_to_look",
+    )
+    output.show_rows("The last nights", columns, rows)
+    output.note(
+        f"Scores: view vigil.published_score. Data quality pages: {settings.data_docs}. Lake: {settings.lake_url}."
+    )

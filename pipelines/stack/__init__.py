@@ -1,0 +1,1 @@
+"""The embedded stack: PostgreSQL, Airflow, MLflow, Feast and the report pages as one supervised group on free ports."""
