@@ -1,0 +1,76 @@
+"""The public data sets, and the two examples run on them once a session by the commands of their own READMEs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from example_project import ExampleMachine, RunExample, page_commands
+from sqlalchemy import create_engine, text
+
+from pipelines import database
+from pipelines.settings import REPOSITORY
+from pipelines.stack.postgres import EmbeddedPostgres
+
+EXAMPLES = ("lending_club", "uci_default")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder named by VIGIL_TEST_DATA, by default `shared/data` beside the repository. Absence fails, never skips."""
+    folder = Path(os.environ.get("VIGIL_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.fail(
+            f"no public data at {folder}: set VIGIL_TEST_DATA to the folder that holds lendingclub_2007_2011/ etc."
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def running(
+    request: pytest.FixtureRequest,
+    postgres: EmbeddedPostgres,
+    data_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Future[RunExample]]]:
+    """The examples that this session's tests ask for, side by side: each leaves a core idle most of the time."""
+    wanted = [name for name in EXAMPLES if any(name in item.fixturenames for item in request.session.items)]
+    machines = {
+        name: ExampleMachine(
+            home=tmp_path_factory.mktemp(name),
+            database_url=_new_database(postgres, f"example_{name}"),
+            sources=data_folder,
+            project=REPOSITORY / "examples" / name,
+        )
+        for name in wanted
+    }
+    for machine in machines.values():
+        database.migrate(machine.settings)
+    with ThreadPoolExecutor(len(EXAMPLES)) as pool:
+        yield {name: pool.submit(_run, machine) for name, machine in machines.items()}
+
+
+@pytest.fixture(scope="session")
+def lending_club(running: dict[str, Future[RunExample]]) -> RunExample:
+    return running["lending_club"].result()
+
+
+@pytest.fixture(scope="session")
+def uci_default(running: dict[str, Future[RunExample]]) -> RunExample:
+    return running["uci_default"].result()
+
+
+def _run(machine: ExampleMachine) -> RunExample:
+    commands = page_commands(machine.project / "README.md")
+    return RunExample(machine, {command[2]: machine.run(*command) for command in commands})
+
+
+def _new_database(postgres: EmbeddedPostgres, name: str) -> str:
+    admin = create_engine(postgres.url("postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    admin.dispose()
+    return postgres.url(name)
