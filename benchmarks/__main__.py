@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _night(measured: list[Measurement]) -> Measurement:
-    """The night's steps added up, each way for itself. The usual way has no figure for PSI, so it counts as nothing there."""
+    """The night's steps added up, each way for itself."""
     steps = [m for m in measured if m.step in HOLD and m.step != "sample bank"]
     return Measurement(
         step=NIGHT,

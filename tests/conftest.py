@@ -27,8 +27,19 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     with tempfile.TemporaryDirectory(prefix="vigil-pg-") as folder:
         server = EmbeddedPostgres(Path(folder))
         server.start()
+        _without_waiting_for_the_disk(server)
         yield server
         server.stop()
+
+
+def _without_waiting_for_the_disk(server: EmbeddedPostgres) -> None:
+    """Tests kill processes, never the machine, so nothing is lost; a database is made ten times sooner."""
+    admin = create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    admin.dispose()
 
 
 @pytest.fixture

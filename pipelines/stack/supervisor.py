@@ -83,13 +83,8 @@ class Supervisor:
             if postgres.pid() is None:
                 self._revive(postgres)
             group.look_after()
-            late = group.waiting_for
-            if not late:
+            if phase is state.Phase.STARTING and _is_up(group, out_of_time=time.monotonic() > deadline):
                 phase = state.Phase.RUNNING
-            elif phase is state.Phase.STARTING and time.monotonic() > deadline:
-                raise ConnectionBroken(
-                    f"{late[0].service.name} did not answer in {_START_SECONDS} s. {end_of(late[0].log)}"
-                )
             self._say(phase, group.children)
             self._end.wait(_WATCH_SECONDS)
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -42,15 +41,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bag(project: Path) -> Iterator[object]:
+def bag(project: Path) -> object:
     """dags/ as Airflow parses it, for `project`."""
     from airflow.dag_processing.dagbag import BundleDagBag
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VIGIL_PROJECT", str(project))
         get_settings.cache_clear()
-        yield BundleDagBag(dag_folder=DAGS, bundle_path=DAGS, bundle_name="dags-folder")
-        get_settings.cache_clear()
+        made = BundleDagBag(dag_folder=DAGS, bundle_path=DAGS, bundle_name="dags-folder")
+    get_settings.cache_clear()
+    return made
 
 
 @pytest.fixture(scope="session")
