@@ -82,13 +82,14 @@ def _stage(settings: Settings, rows: int, day: date) -> BatchInputs:
     """A scored batch as the score step leaves it; returns what it was made from."""
     inputs = _inputs(day, rows)
     table = _scores(rows, seed=day.toordinal()).rename_columns(["account_token", "probability", "review_reason"])
+    table = table.sort_by("account_token")
     version = Lake(settings).replace_date(
         "staging_scores/bench", day, table.append_column("business_date", pa.repeat(day, rows))
     )
     with connect(settings) as scratch:
         scratch.register("arrived", table)
         scratch.execute(
-            "CREATE TABLE scored AS SELECT account_token AS token, * EXCLUDE account_token FROM arrived ORDER BY 1"
+            "CREATE TABLE scored AS SELECT account_token AS token, * EXCLUDE account_token FROM arrived"
         )
         digest = digest_of(scored_rows(settings, scratch)).hexdigest()
     batch = ScoredBatch(

@@ -44,9 +44,7 @@ def publish(settings: Settings, model: Model, business_date: date) -> PublishedB
         seen = pointer(connection, model.name, business_date)
         if seen is not None and seen.batch_id == inputs.batch_id:
             return seen
-        made = _write(settings, connection, inputs, record)
-    _index_new_rows(settings, model.name)
-    return made
+        return _write(settings, connection, inputs, record)
 
 
 def scores_table(model: str) -> str:
@@ -126,23 +124,6 @@ def _batch_in_lake(settings: Settings, lake: Lake, table: str, business_date: da
         lake.scan(scratch, "held", table, dates=[business_date])
         found = scratch.execute("SELECT min(batch_id), count(*) FROM held").fetchone()
     return (found[0], found[1]) if found else None
-
-
-def _index_new_rows(settings: Settings, model: str) -> None:
-    """A block range index leaves out pages written since it was last summarised: readers would scan all of them. Nor does
-    the planner use it on a table without statistics; after the first time autovacuum keeps them."""
-    partition = _partition(model)
-    with database.transaction(settings) as connection:
-        database.execute(
-            connection,
-            "SELECT brin_summarize_new_values(indexrelid) FROM pg_index WHERE indrelid = CAST(:name AS regclass)",
-            name=partition,
-        )
-        known = database.execute(
-            connection, "SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)", name=partition
-        )
-        if known[0]["reltuples"] < 0:
-            database.execute(connection, f"ANALYZE {partition}")
 
 
 def _partition(model: str) -> str:

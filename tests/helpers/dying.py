@@ -64,17 +64,12 @@ def after_commit_of(table: str) -> Plant:
 
 def before_postgres_commits(module: str, name: str) -> Plant:
     """Die when Postgres is about to be told to commit what the function was called for."""
+    return _at_database_event("commit", module, name)
 
-    def plant(settings: Settings) -> None:
-        engine = database.engine(settings.database_url)
 
-        def armed(run: Callable[[], Any], count: int) -> Any:
-            event.listen(engine, "commit", die)
-            return run()
-
-        _replaced(module, name, armed)(settings)
-
-    return plant
+def after_postgres_committed(module: str, name: str) -> Plant:
+    """Die when the connection comes back on which was committed what the function was called for."""
+    return _at_database_event("checkin", module, name)
 
 
 def dying(items: Iterable[Any], at: int) -> Iterator[Any]:
@@ -108,6 +103,19 @@ def _run(settings: Settings, plant_name: str, step_name: str) -> None:
     points.PLANTS[plant_name](settings)
     points.STEPS[step_name](settings)
     sys.exit(0)
+
+
+def _at_database_event(name_of_event: str, module: str, name: str) -> Plant:
+    def plant(settings: Settings) -> None:
+        engine = database.engine(settings.database_url)
+
+        def armed(run: Callable[[], Any], count: int) -> Any:
+            event.listen(engine, name_of_event, die)
+            return run()
+
+        _replaced(module, name, armed)(settings)
+
+    return plant
 
 
 def _replaced(module: str, name: str, instead: Callable[[Callable[[], Any], int], Any]) -> Plant:

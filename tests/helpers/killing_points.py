@@ -11,6 +11,7 @@ from dying import (
     Plant,
     after,
     after_commit_of,
+    after_postgres_committed,
     before,
     before_commit_of,
     before_postgres_commits,
@@ -59,7 +60,7 @@ PUBLISH_PLANTS: dict[str, Plant] = {
     "publish: before the pointer": before(PUBLISH, "move_pointer"),
     "publish: after the pointer": after(PUBLISH, "move_pointer"),
     "publish: before Postgres commits": before_postgres_commits(PUBLISH, "move_pointer"),
-    "publish: after Postgres committed": before(PUBLISH, "_index_new_rows"),
+    "publish: after Postgres committed": after_postgres_committed(PUBLISH, "move_pointer"),
 }
 
 INGEST_PLANTS: dict[str, Plant] = {

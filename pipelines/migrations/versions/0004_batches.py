@@ -56,6 +56,7 @@ def upgrade() -> None:
             review_reason text
         ) PARTITION BY LIST (model)""")
     # Rows of a batch arrive in token order and never change: a block range index finds one token at next to no cost.
+    # Autovacuum summarises the newest rows within a minute of their publication; until then a reader scans those.
     op.execute("""
         CREATE INDEX score_batch_token ON vigil.score USING brin (batch_no, token)
         WITH (pages_per_range = 16, autosummarize = on)""")
