@@ -88,9 +88,7 @@ def _stage(settings: Settings, rows: int, day: date) -> BatchInputs:
     )
     with connect(settings) as scratch:
         scratch.register("arrived", table)
-        scratch.execute(
-            "CREATE TABLE scored AS SELECT account_token AS token, * EXCLUDE account_token FROM arrived"
-        )
+        scratch.execute("CREATE TABLE scored AS SELECT account_token AS token, * EXCLUDE account_token FROM arrived")
         digest = digest_of(scored_rows(settings, scratch)).hexdigest()
     batch = ScoredBatch(
         model=MODEL.name, business_date=day, batch_id=inputs.batch_id, model_version=1, artefact_digest="0" * 64,

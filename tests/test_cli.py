@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -170,6 +172,22 @@ def test_models_check_reports_everything_that_is_wrong_at_once(settings, vigil, 
     assert (code, out) == (DATA_FAULT, "credit_default: wrong\n")
     assert "did you mean 'internal'" in err
     assert "did you mean 'utilisation'" in err
+
+
+def test_models_check_finds_a_feature_that_is_known_later(settings, vigil, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    for folder in ("models", "expectations", "feature_repo"):
+        shutil.copytree(REPOSITORY / folder, project / folder)
+    contract = project / "expectations" / "account_snapshots.yaml"
+    text = contract.read_text()
+    changed = re.sub(r"^(  balance: \{)", r"\1known: later, ", text, flags=re.M)
+    assert changed != text
+    contract.write_text(changed)
+    monkeypatch.setenv("VIGIL_PROJECT", str(project))
+    get_settings.cache_clear()
+    code, _, err = vigil("models", "check")
+    assert code == DATA_FAULT
+    assert "utilisation comes from account_snapshots.balance, known only after the event" in err
 
 
 def test_a_drafted_contract_is_complete_enough_to_load(settings, vigil, tmp_path):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import date
 from functools import partial
 
-from pipelines.contracts import VigilError
+from pipelines.contracts import DataFault, VigilError
+from pipelines.evaluation.leakage import known_later
 from pipelines.features import load_definitions, source_columns
 from pipelines.features.snapshots import model_views
 from pipelines.settings import Settings
@@ -31,7 +32,13 @@ def _features(settings: Settings, model: Model) -> None:
     definitions = load_definitions(settings)
     definitions.label_view(model.label.view)
     model_views(settings, model, definitions)
-    source_columns(settings, model)
+    lineage = source_columns(settings, model)
+    read = {source for columns in lineage.values() for source, _ in columns}
+    contracts = {source: load_contract(settings.expectations, source) for source in read}
+    if leaks := [f"{found.feature} {found.reason}" for found in known_later(model.feature_names, lineage, contracts)]:
+        raise DataFault(
+            f"models/{model.name}.yaml: training would refuse these features: {'; '.join(leaks)}. Remove them."
+        )
 
 
 def _problem(check: Callable[[], object]) -> str:

@@ -118,7 +118,8 @@ def bootstrap(
         chosen = chosen_model(settings, model)
         known = [v.version for v in mlflow_store.versions(settings, chosen.name)]
         registry.bootstrap(settings, chosen, [int(v) for v in versions.split(",")] if versions else known)
-        output.show(registry.champion(settings, chosen))
+        for installed in (registry.champion(settings, chosen), *registry.challengers(settings, chosen)):
+            output.show(installed)
 
 
 @app.command()

@@ -82,8 +82,8 @@ class LeakageVerdict(Value):
         reasons = "\n".join(f"  {f.feature}: {f.reason}" for f in self.blocking) or "  no feature was checked"
         raise Blocked(
             f"model {self.model} as of {self.as_of}: features know what came after the event.\n{reasons}\n"
-            f"Nothing was trained. Remove them from models/{self.model}.yaml and mark their source columns `known: later` in "
-            "expectations/; docs/training.md says what to do when a suspicion is unfounded."
+            f"Nothing was trained. Remove them from models/{self.model}.yaml; columns filled in later are `known: later` in "
+            "expectations/. docs/training.md says what to do when a suspicion is unfounded."
         )
 
 
@@ -108,7 +108,7 @@ def judge(
         dated_later: rows per (source, lake column) whose date lies after their business date.
     """
     found = [
-        *_known_later(model.feature_names, lineage, contracts),
+        *known_later(model.feature_names, lineage, contracts),
         *_dated_later(model.feature_names, lineage, contracts, dated_later),
         *_statistics(model.feature, features, label, limits),
     ]
@@ -142,7 +142,8 @@ def _date_columns(contract: Contract) -> list[str]:
     return [n for n, c in contract.columns.items() if c.type in ("date", "timestamp") and n != own and not c.protected]
 
 
-def _known_later(names: Iterable[str], lineage: Lineage, contracts: Mapping[str, Contract]) -> Iterator[Finding]:
+def known_later(names: Iterable[str], lineage: Lineage, contracts: Mapping[str, Contract]) -> Iterator[Finding]:
+    """A finding for each feature that comes from a column marked `known: later`. Needs no data."""
     for name in names:
         marked = sorted(
             f"{source}.{contract_column}"

@@ -205,7 +205,8 @@ def _called(view: Definition, arguments: dict[str, Any]) -> ir.Table:
     except Exception as error:
         raise DataFault(
             f"{view.name}: the function failed with {type(error).__name__}: {_one_line(error)} "
-            f"({_where(error, view.function)}). Nothing was computed; correct the function."
+            f"({_where(error, view.function)}). Nothing was computed; correct the function. A source has its contract's columns, "
+            "but no `protected` ones, and `<entity>_token` in place of an id."
         ) from error
     if not isinstance(expression, ir.Table):
         raise DataFault(f"{view.name}: the function returned {type(expression).__name__}, not an Ibis table.")

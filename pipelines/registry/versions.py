@@ -81,8 +81,9 @@ def _permitted(settings: Settings, model: Model, number: int, permit: Permit | N
 def _no_champion(model: Model, permit: Permit | None) -> str:
     if permit is None:
         return (
-            f"model {model.name} has no champion: no version was ever approved. In the demo environment `make nightly` "
-            f"installs the first one; elsewhere ask {model.owner} (owner) and {model.validator} (validator)."
+            f"model {model.name} has no champion: no version was ever approved. In the demo environment, train and "
+            f"then run: python -m pipelines bootstrap --model {model.name}. Elsewhere ask {model.owner} (owner) and "
+            f"{model.validator} (validator)."
         )
     return (
         f"model {model.name} has no champion: permit {permit.permit_no} names version {permit.version}, but the registry's "
