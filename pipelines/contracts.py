@@ -134,12 +134,17 @@ class QualityVerdict(Value):
     def passed(self) -> bool:
         return bool(self.checks) and not self.blocking
 
+    @property
+    def reasons(self) -> str:
+        """What blocks, as one line: each critical check that did not pass, with what was observed and expected."""
+        stopped = (f"{check.name} ({check.observed}; expected {check.expected})" for check in self.blocking)
+        return ", ".join(stopped) or "no check was made"
+
     def require_passed(self) -> QualityVerdict:
-        """Self, or Blocked with the names of the critical checks that did not pass."""
+        """Self, or Blocked with its reasons."""
         if not self.passed:
-            stopped = ", ".join(check.name for check in self.blocking) or "no check was made"
             raise Blocked(
-                f"{self.subject} on {self.business_date}: {stopped}. Nothing was published. See {self.data_docs}"
+                f"{self.subject} on {self.business_date}: {self.reasons}. Nothing was published. See {self.data_docs}"
             )
         return self
 

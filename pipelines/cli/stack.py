@@ -69,7 +69,9 @@ def status(model: ModelName = None) -> None:
     state = control.status(settings.home)
     _show_stack(state)
     if not settings.database_url and not (settings.home / "postgres").is_dir():
-        output.note("Nothing was ingested yet: `make nightly` shows a whole bank, `make up` starts the stack.")
+        output.note(
+            f"Nothing was ingested yet in {settings.home}: `make nightly` shows a whole bank, `make up` starts the stack."
+        )
         return
     from pipelines import report
 

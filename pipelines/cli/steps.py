@@ -252,7 +252,7 @@ def _one(given: Day) -> date:
 def _require_passed(verdicts: Sequence[QualityVerdict]) -> None:
     stopped = [v for v in verdicts if not v.passed]
     if stopped:
-        names = ", ".join(f"{v.subject} ({len(v.blocking)} critical)" for v in stopped)
+        reasons = "; ".join(f"{v.subject}: {v.reasons}" for v in stopped)
         raise Blocked(
-            f"{names} on {stopped[0].business_date}: checks failed. Nothing was published. See {stopped[0].data_docs}"
+            f"checks of {stopped[0].business_date} failed. {reasons}. Nothing was published. See {stopped[0].data_docs}"
         )

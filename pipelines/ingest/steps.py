@@ -188,8 +188,7 @@ def _passed_verdict(connection: Connection, contract: Contract, landed: Manifest
     if found is None or found.verdict.lake_version != landed.lake_version or found.rules != rules:
         problem, remedy = "no check has judged these rows under this contract.", "Check it."
     elif not found.verdict.passed:
-        names = ", ".join(check.name for check in found.verdict.blocking)
-        problem, remedy = f"the quality check did not pass: {names}.", f"See {found.verdict.data_docs}."
+        problem, remedy = f"the quality check did not pass: {found.verdict.reasons}.", f"See {found.verdict.data_docs}."
     else:
         return found.verdict_no
     raise Blocked(faults.sentence(contract, landed.business_date, problem, remedy))

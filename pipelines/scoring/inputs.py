@@ -89,8 +89,7 @@ def _checked_features(settings: Settings, model: Model, business_date: date) -> 
     if verdict is None or verdict.lake_version != snapshot.lake_version:
         raise Blocked(f"{subject}: its features (version {snapshot.lake_version}) were not checked. {remedy}")
     if not verdict.passed:
-        failed = ", ".join(check.name for check in verdict.blocking) or "there was no check at all"
-        raise Blocked(f"{subject}: its features did not pass: {failed}. See {verdict.data_docs}. {remedy}")
+        raise Blocked(f"{subject}: its features did not pass: {verdict.reasons}. See {verdict.data_docs}. {remedy}")
     return snapshot
 
 
