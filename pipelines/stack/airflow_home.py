@@ -1,8 +1,8 @@
 """Airflow's own folder: configuration, secrets, metadata tables, the first login and the pools.
 
 Airflow runs as separate processes and is never imported. Its configuration is written at every start, because the ports
-may differ, into `<home>/airflow/airflow.cfg`; so `.venv/bin/airflow …` works by hand with that
-`AIRFLOW_HOME` while the stack is up. Logins are FAB's, the one auth manager of Airflow made for production: it adds three seconds to a start.
+may differ, into `<home>/airflow/airflow.cfg`; so `.venv/bin/airflow …` works by hand with that `AIRFLOW_HOME` while the
+stack is up. Logins are FAB's, the one auth manager of Airflow made for production: it adds three seconds to a start.
 """
 
 from __future__ import annotations
