@@ -89,9 +89,15 @@ def _table(measured: list[Measurement]) -> str:
         usual, gain = ("", "") if m.usual_s is None else (f"{m.usual_s:.2f}", f"{m.usual_s / m.ours_s:.1f}")
         lines.append(
             f"| {m.step} | {m.rows:,} x {m.columns} | {m.raw_s:.2f} | {m.ours_s:.2f} | {usual} "
-            f"| {m.ours_s / m.raw_s:.2f} | {gain} | {m.peak_mb:,.0f} | {_limit(m.step)} | {'yes' if _holds(m) else 'no'} |"
+            f"| {m.ours_s / m.raw_s:.2f} | {gain} | {m.peak_mb:,.0f} | {_limit(m.step)} | {_held(m)} |"
         )
     return "\n".join(lines)
+
+
+def _held(measurement: Measurement) -> str:
+    if HOLD[measurement.step] == (None, None):
+        return ""
+    return "yes" if _holds(measurement) else "no"
 
 
 def _limit(step: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date, datetime
 
-from pipelines import database
+from pipelines import database, failure
+from pipelines.completion import completed
 from pipelines.contracts import Value
 from pipelines.settings import Settings
 from pipelines.spec import Model, load_contract
@@ -30,10 +32,11 @@ class Night(Value):
 
 
 class Gap(Value):
-    """A business date that the model's population has and nothing was published for, with the command that fills it."""
+    """A business date whose scores are missing or older than their sources, with the command that puts it right."""
 
     model: str
     business_date: date
+    why: str
     next_command: str
 
 
@@ -50,9 +53,10 @@ def published(settings: Settings, model: Model) -> tuple[Night, ...]:
 
 
 def gaps(settings: Settings, model: Model) -> tuple[Gap, ...]:
-    """Business dates after the first published one that the source of the population has and readers do not.
+    """Business dates from the first published one on that readers do not have, or have from rows replaced since.
 
-    A missed night is not run again by the scheduler; this is how it is found. Empty when nothing was ever published.
+    A missed night is not run again by the scheduler, nor is a night whose source was corrected by hand; this is how both
+    are found. Oldest first. Empty when nothing was ever published.
     """
     from pipelines.ingest import available_dates
 
@@ -60,11 +64,13 @@ def gaps(settings: Settings, model: Model) -> tuple[Gap, ...]:
     if not seen:
         return ()
     there = available_dates(settings, load_contract(settings.expectations, model.population))
-    return tuple(_gap(model, on) for on in sorted(there) if on > min(seen) and on not in seen)
+    why = {on: "nothing was published" for on in there if on > min(seen) and on not in seen}
+    why |= {on: f"published before {source} was taken in again" for on, source in _replaced(settings, model)}
+    return tuple(_gap(model, on, why[on]) for on in sorted(why))
 
 
 class FailedRun(Value):
-    """A DAG run that failed for a business date that readers still do not have."""
+    """A DAG run that failed and was not made good since."""
 
     at: datetime
     business_date: date | None
@@ -75,18 +81,44 @@ class FailedRun(Value):
 
 
 def failed_runs(settings: Settings, model: Model) -> tuple[FailedRun, ...]:
-    """The newest failed run of each DAG and business date of the model that was not made good since, oldest first."""
+    """The newest failed run of each DAG and business date of the model that was not made good since, oldest first.
+
+    A night is made good by one that ends with published scores, the same as before or others; a training by a training.
+    """
     path = settings.home / FAILURES
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    seen = {night.business_date for night in published(settings, model)}
     newest: dict[tuple[str, date | None], FailedRun] = {}
     for told in map(json.loads, lines):
         if told["model"] == model.name:
             run = FailedRun.model_validate({name: told[name] for name in FailedRun.model_fields})
             newest[run.dag_id, run.business_date] = run
-    return tuple(sorted((r for r in newest.values() if r.business_date not in seen), key=lambda r: r.at))
+    nights = completed(settings, model.name, "publish")
+    trainings = completed(settings, model.name, "train")
+    open_runs = [run for run in newest.values() if not _made_good(run, trainings if _is_training(run) else nights)]
+    return tuple(sorted(open_runs, key=lambda run: run.at))
 
 
-def _gap(model: Model, on: date) -> Gap:
+def _is_training(run: FailedRun) -> bool:
+    return failure.split_dag_id(run.dag_id)[1] == "train"
+
+
+def _made_good(run: FailedRun, ended: Mapping[date, datetime]) -> bool:
+    return run.business_date is not None and run.business_date in ended and ended[run.business_date] > run.at
+
+
+def _replaced(settings: Settings, model: Model) -> list[tuple[date, str]]:
+    """Published dates of which a source was published again after the last night of that date, and which source."""
+    found = database.rows(
+        settings,
+        "SELECT DISTINCT c.business_date, s.source FROM vigil.completion c JOIN vigil.source_publication s "
+        "ON s.business_date = c.business_date AND s.source = ANY(:sources) AND s.published_at > c.completed_at "
+        "WHERE c.model = :model AND c.step = 'publish' ORDER BY 1, 2",
+        model=model.name,
+        sources=list(model.sources),
+    )
+    return [(row["business_date"], row["source"]) for row in found]
+
+
+def _gap(model: Model, on: date, why: str) -> Gap:
     command = f"python -m pipelines night --model {model.name} --date {on}"
-    return Gap(model=model.name, business_date=on, next_command=command)
+    return Gap(model=model.name, business_date=on, why=why, next_command=command)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from pipelines import database, failure, report, sample_bank
+from pipelines import completion, database, failure, report, sample_bank
 from pipelines.cli.main import main
 from pipelines.spec import load_model
 
@@ -28,7 +28,7 @@ def model(settings):
 
 
 def publish(settings, on, mark):
-    """A published batch as scoring records it, without its rows."""
+    """A published batch as scoring records it, without its rows; the night has ended."""
     with database.transaction(settings) as connection:
         database.execute(
             connection,
@@ -39,6 +39,23 @@ def publish(settings, on, mark):
             "INSERT INTO vigil.published (model, business_date, batch_no, lake_version) "
             "SELECT 'credit_default', :on, batch_no, 1 FROM made",
             batch=mark * 64,
+            on=on,
+        )
+        completion.record(connection, "credit_default", "publish", on)
+
+
+def take_in(settings, source, on):
+    """A source published for a date, as ingest records it."""
+    with database.transaction(settings) as connection:
+        database.execute(
+            connection,
+            "WITH l AS (INSERT INTO vigil.landing (source, business_date, content, delivery, manifest) VALUES "
+            "(:source, :on, repeat('a', 64), repeat('a', 64), '{\"rows_in\": 0, \"rows_published\": 0, "
+            '"rows_quarantined": 0}\') RETURNING landing_no), v AS (INSERT INTO vigil.quality_verdict (subject, '
+            "business_date, lake_version, rules, passed, verdict) VALUES (:source, :on, 1, repeat('a', 64), true, '{}') "
+            "RETURNING verdict_no) INSERT INTO vigil.source_publication (source, business_date, landing_no, verdict_no, "
+            "manifest) SELECT :source, :on, landing_no, verdict_no, '{}' FROM l, v",
+            source=source,
             on=on,
         )
 
@@ -80,13 +97,43 @@ def test_before_anything_is_published_nothing_is_missing(settings, model):
     assert report.gaps(settings, model) == ()
 
 
-def test_failed_runs_are_listed_until_their_night_is_published(machine, model):
+def test_a_night_is_out_of_date_when_one_of_its_sources_was_taken_in_after_it(machine, model):
+    publish(machine, MONDAY, "b")
+    publish(machine, TUESDAY, "c")
+    take_in(machine, "account_snapshots", SUNDAY)
+    (gap,) = report.gaps(machine, model)
+    assert (gap.business_date, gap.why) == (SUNDAY, "published before account_snapshots was taken in again")
+    with database.transaction(machine) as connection:
+        completion.record(connection, model.name, "publish", SUNDAY)
+    assert report.gaps(machine, model) == ()
+
+
+def test_failed_runs_are_listed_until_a_night_of_their_date_ends_well(machine, model):
     fail(machine, "ingest", MONDAY, datetime(2026, 6, 30, 2, tzinfo=UTC))
     fail(machine, "ingest", MONDAY, datetime(2026, 6, 30, 3, tzinfo=UTC))
     fail(machine, "score", SUNDAY, datetime(2026, 6, 29, 2, tzinfo=UTC))
     (run,) = report.failed_runs(machine, model)
     assert (run.business_date, run.at.hour) == (MONDAY, 3)
     publish(machine, MONDAY, "c")
+    assert report.failed_runs(machine, model) == ()
+
+
+def test_a_failed_run_of_a_published_date_is_listed_until_the_night_is_run_again(machine, model):
+    soon = datetime.now(UTC)
+    fail(machine, "ingest", SUNDAY, soon)
+    (run,) = report.failed_runs(machine, model)
+    assert (run.business_date, run.at) == (SUNDAY, soon)
+    with database.transaction(machine) as connection:
+        completion.record(connection, model.name, "publish", SUNDAY)
+    assert report.failed_runs(machine, model) == ()
+
+
+def test_a_failed_training_is_made_good_by_a_training_alone(machine, model):
+    fail(machine, "train", SUNDAY, datetime(2026, 6, 29, 2, tzinfo=UTC))
+    (run,) = report.failed_runs(machine, model)
+    assert run.dag_id == "credit_default_train"
+    with database.transaction(machine) as connection:
+        completion.record(connection, model.name, "train", SUNDAY)
     assert report.failed_runs(machine, model) == ()
 
 
@@ -98,5 +145,5 @@ def test_status_says_all_of_it(machine, capsys):
     assert [r["record"] for r in records] == ["Night", "Gap", "Gap", "FailedRun"]
     assert main(["status"]) == 0
     shown = capsys.readouterr().out
-    for words in ("The stack is down", "credit_default: published", "missing nights", "failed runs", "2026-06-29"):
+    for words in ("The stack is down", "credit_default: published", "nights to run", "failed runs", "2026-06-29"):
         assert words in shown

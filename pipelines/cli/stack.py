@@ -64,7 +64,7 @@ def down() -> None:
 
 @app.command()
 def status(model: ModelName = None) -> None:
-    """What runs, what was published, and which business dates are missing."""
+    """What runs, what was published, which business dates are missing or out of date, and which runs failed."""
     settings = get_settings()
     state = control.status(settings.home)
     _show_stack(state)
@@ -81,7 +81,7 @@ def status(model: ModelName = None) -> None:
             chosen = load_model(settings.models, name)
             output.show_rows(f"{name}: published", _NIGHT_COLUMNS, output.as_rows(report.published(settings, chosen)))
             if gaps := output.as_rows(report.gaps(settings, chosen)):
-                output.show_rows(f"{name}: missing nights", ("business_date", "next_command"), gaps)
+                output.show_rows(f"{name}: nights to run", ("business_date", "why", "next_command"), gaps)
             if failed := output.as_rows(report.failed_runs(settings, chosen)):
                 output.show_rows(f"{name}: failed runs", _FAILED_COLUMNS, failed)
 

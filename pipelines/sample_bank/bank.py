@@ -21,7 +21,7 @@ from pipelines.sample_bank.writer import BankWriter
 NAME = "sample_bank"
 PLANTED = "planted.json"
 BLOCK_CUSTOMERS = 10_000
-"""Customers simulated together. Part of the content: another size would be another bank."""
+"""Customers simulated together, at most. Part of the content: another size would be another bank."""
 
 LARGEST_BANK = 999_999_999
 
@@ -142,20 +142,28 @@ def _simulate(
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> Tally:
-    blocks = range(-(-customers // BLOCK_CUSTOMERS))
+    bounds = _blocks(customers)
     total = Tally()
     with BankWriter(building) as writer, ThreadPoolExecutor(workers) as pool:
 
         def live(block: int) -> Tally:
-            first = block * BLOCK_CUSTOMERS
+            first, end = bounds[block], bounds[block + 1]
             try:
-                return Block(seed, block, first, min(BLOCK_CUSTOMERS, customers - first), calendar, truth).write(writer)
+                return Block(seed, block, first, end - first, calendar, truth).write(writer)
             except BaseException:
                 writer.give_up()
                 raise
 
-        for done, tally in enumerate(pool.map(live, blocks), start=1):
+        for done, tally in enumerate(pool.map(live, range(len(bounds) - 1)), start=1):
             total.add(tally)
             if progress:
-                progress(done, len(blocks))
+                progress(done, len(bounds) - 1)
     return total
+
+
+def _blocks(customers: int) -> list[int]:
+    """Number of the first customer of each block, and of none after the last. Blocks are of one size and, beyond the
+    first, even in number, so that two cores end together."""
+    blocks = -(-customers // BLOCK_CUSTOMERS)
+    blocks += blocks % 2 if blocks > 1 else 0
+    return [block * customers // blocks for block in range(blocks + 1)]

@@ -13,7 +13,7 @@ from datetime import date
 
 import duckdb
 
-from pipelines import database
+from pipelines import completion, database
 from pipelines.contracts import Blocked, DataFault, PublishedBatch, ScoredBatch
 from pipelines.lake import PARTITION, Lake, connect
 from pipelines.scoring.batches import BatchRecord, find_batch, move_pointer, pointer
@@ -41,6 +41,7 @@ def publish(settings: Settings, model: Model, business_date: date) -> PublishedB
     with database.transaction(settings) as connection:
         database.lock(connection, f"publish {model.name} {business_date}")
         record = _scored(settings, inputs)
+        completion.record(connection, model.name, "publish", business_date)
         seen = pointer(connection, model.name, business_date)
         if seen is not None and seen.batch_id == inputs.batch_id:
             return seen

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from datetime import date
 
-from pipelines import database, features, mlflow_store
+from pipelines import completion, database, features, mlflow_store
 from pipelines.contracts import Blocked, TrainedVersion, need
 from pipelines.evaluation import leakage
 from pipelines.evaluation.leakage import LeakageVerdict
@@ -55,6 +55,7 @@ def train(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion
             trials = {p.pins: _passed(model, p.algorithm, as_of, rows, policy.training) for p in new}
             known |= {p.pins: register.register(settings, p, trials[p.pins], verdict) for p in new}
         log.info("%s as of %s: %d rows, %d of %d versions new", model.name, as_of, len(rows), len(new), len(wanted))
+        completion.record(connection, model.name, "train", as_of)
         return tuple(register.as_trained(settings, known[provenance.pins]) for provenance in wanted)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,16 +32,27 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_the_same_arguments_give_the_same_bytes_on_one_thread_and_on_three(tmp_path: Path) -> None:
     for name, workers in (("one", 1), ("three", 3), ("again", 3)):
-        generate(tmp_path / name, customers=2 * BLOCK_CUSTOMERS + 500, workers=workers, **SHORT)
+        generate(tmp_path / name, customers=3 * BLOCK_CUSTOMERS + 500, workers=workers, **SHORT)
     one = digests(tmp_path / "one")
     assert len(one) == 5 * 3 + 2 + 1  # five sources on three dates, applications at two month-ends, planted.json
     assert digests(tmp_path / "three") == one
     assert digests(tmp_path / "again") == one
 
 
+def test_blocks_are_of_one_size_and_share_out_evenly_over_two_cores() -> None:
+    assert bank._blocks(BLOCK_CUSTOMERS) == [0, BLOCK_CUSTOMERS]
+    for customers in (1, BLOCK_CUSTOMERS + 1, 27_933, 9 * BLOCK_CUSTOMERS - 1):
+        bounds = bank._blocks(customers)
+        sizes = {end - first for first, end in itertools.pairwise(bounds)}
+        assert (bounds[0], bounds[-1]) == (0, customers)
+        assert max(sizes) <= BLOCK_CUSTOMERS
+        assert max(sizes) - min(sizes) <= 1
+        assert len(bounds) == 2 or len(bounds) % 2 == 1
+
+
 def test_a_block_does_not_depend_on_how_many_follow(tmp_path: Path) -> None:
     generate(tmp_path / "small", customers=BLOCK_CUSTOMERS, **SHORT)
-    generate(tmp_path / "large", customers=BLOCK_CUSTOMERS + 3000, **SHORT)
+    generate(tmp_path / "large", customers=2 * BLOCK_CUSTOMERS, **SHORT)
     for path in sorted((tmp_path / "small").rglob("*.parquet")):
         large = pq.read_table(tmp_path / "large" / path.relative_to(tmp_path / "small"))
         small = pq.read_table(path)

@@ -14,6 +14,7 @@ import pytest
 from small_night import MODEL, SCORING_LIMITS, feature_columns, night, write_policy
 
 from pipelines import database, mlflow_store
+from pipelines.completion import completed
 from pipelines.contracts import Blocked, DataFault, ScoredBatch
 from pipelines.lake import Lake, connect
 from pipelines.scoring import publish, published, score, verify_batch
@@ -74,7 +75,9 @@ def test_publishing_again_changes_nothing(bank: Settings) -> None:
     scored(bank)
     first = publish(bank, MODEL, DAY)
     versions = Lake(bank).version("scores/small")
+    ended = completed(bank, "small", "publish")
     again = publish(bank, MODEL, DAY)
+    assert completed(bank, "small", "publish")[DAY] > ended[DAY]
     assert again == first.model_copy(update={"already_published": True})
     assert again == published(bank, MODEL, DAY)
     assert (stored_rows(bank), Lake(bank).version("scores/small"), len(history(bank))) == (ROWS, versions, 1)

@@ -14,6 +14,7 @@ import yaml
 from lender import AS_OF, COLUMNS, MONTHS
 
 from pipelines import mlflow_store, training
+from pipelines.completion import completed
 from pipelines.contracts import Blocked, DataFault
 from pipelines.settings import REPOSITORY
 from pipelines.training import artefact
@@ -70,8 +71,10 @@ def test_training_again_from_the_same_rows_registers_nothing(lender):
     model = lender.model()
     lender.build(model)
     first = training.train(lender.settings, model, AS_OF)
+    ended = completed(lender.settings, "loans", "train")
     assert training.train(lender.settings, model, AS_OF) == first
     assert len(mlflow_store.versions(lender.settings, "loans")) == 2
+    assert completed(lender.settings, "loans", "train")[AS_OF] > ended[AS_OF]
 
 
 def test_other_parameters_make_another_version_of_that_algorithm_only(lender):
