@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
 from math import floor
@@ -10,7 +10,7 @@ from math import floor
 from duckdb import DuckDBPyConnection
 
 from pipelines import database, lake
-from pipelines.contracts import Blocked, Check, DataFault, QualityVerdict, Severity
+from pipelines.contracts import Blocked, Check, DataFault, Manifest, QualityVerdict, Severity
 from pipelines.ingest import faults, protected, records
 from pipelines.quality import gx
 from pipelines.quality.recording import record
@@ -85,12 +85,13 @@ def _source_checks(
 ) -> tuple[Check, ...]:
     manifest = landed.manifest
     most = contract.volume.dates if contract.volume else 0
-    earlier = records.earlier_manifests(settings, contract.source, manifest.business_date, most)
-    suite = Suite(contract, manifest, tuple(m.rows_published for m in earlier))
+    earlier = records.earlier_manifests(settings, contract.source, manifest.business_date, max(most, 1))
+    suite = Suite(contract, manifest, tuple(m.rows_published for m in earlier[:most]))
     checks = gx.assess(duck, _CHECKED, suite.expectations())
     references = () if manifest.rows_in == 0 else contract.references
     return (
         _quarantine_check(contract, landed),
+        *_repeat_checks(contract, manifest, earlier),
         *checks,
         *(reference_check(settings, duck, _CHECKED, r, manifest.business_date) for r in references),
     )
@@ -106,3 +107,24 @@ def _quarantine_check(contract: Contract, landed: records.Landing) -> Check:
         observed=f"{manifest.rows_quarantined:,} of {manifest.rows_in:,}",
         expected=f"At most {contract.max_quarantined_fraction:.2%} of the rows delivered.",
     )
+
+
+def _repeat_checks(contract: Contract, manifest: Manifest, earlier: Sequence[Manifest]) -> tuple[Check, ...]:
+    """As many rows with the very same totals as the date before are yesterday's rows under today's date."""
+    if not contract.totals or not earlier or manifest.rows_published == 0 or contract.business_date.cadence == "once":
+        return ()
+    last = earlier[0]
+    known = (manifest.rows_published, manifest.control_totals)
+    return (
+        Check(
+            name="rows: of the date before",
+            severity=contract.repeated,
+            passed=known != (last.rows_published, last.control_totals),
+            observed=f"{manifest.rows_published:,} rows; {len(known[1])} totals, {_changed(manifest, last)} changed",
+            expected=f"Another number of rows, or other totals, than on {last.business_date}.",
+        ),
+    )
+
+
+def _changed(manifest: Manifest, last: Manifest) -> int:
+    return sum(last.control_totals.get(name) != total for name, total in manifest.control_totals.items())

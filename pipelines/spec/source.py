@@ -154,6 +154,7 @@ class Contract(Strict):
 
     Attributes:
         may_be_empty: a date without rows is good news for this source (no outcome arrived); elsewhere it blocks.
+        repeated: what as many rows with the very same totals as the date before do: they are old rows with a new date.
     """
 
     source: Name
@@ -167,6 +168,7 @@ class Contract(Strict):
     may_be_empty: bool = False
     max_quarantined_fraction: Fraction
     totals: tuple[str, ...] = ()
+    repeated: Severity = Severity.CRITICAL
     volume: Volume | None = None
     freshness: Freshness | None = None
     references: tuple[Reference, ...] = ()

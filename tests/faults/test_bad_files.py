@@ -131,6 +131,16 @@ def test_yesterdays_file_again(settings: Settings) -> None:
     refused(settings, undated, DataFault, "byte for byte", str(DAY_BEFORE))
 
 
+def test_yesterdays_rows_under_todays_date(settings: Settings) -> None:
+    for day in (DAY_BEFORE, DAY):
+        deliver(settings, rows(100, day, balance=[i + 0.25 for i in range(100)]), day)
+    night(settings, contract(), DAY_BEFORE)
+    before = lake_rows(settings, "source/accounts")
+    with pytest.raises(Blocked, match=f"of the date before .*than on {DAY_BEFORE}"):
+        night(settings, contract())
+    assert lake_rows(settings, "source/accounts") == before
+
+
 def test_a_file_once_delivered_for_the_wrong_date_is_taken_for_its_own(settings: Settings) -> None:
     undated = contract(business_date={"cadence": "day"}, columns={"snapshot_date": None})
     todays = rows(100).drop_columns(["snapshot_date"])

@@ -63,7 +63,7 @@ def rows(count: int = 100, day: date = DAY, **columns: Any) -> pa.Table:
         "customer_id": [f"C{i // 2:06d}" for i in range(count)],
         "snapshot_date": pa.array([day] * count, pa.date32()),
         "product": ["card" if i % 3 else "loan" for i in range(count)],
-        "balance": [i + 0.25 for i in range(count)],
+        "balance": [i + 0.25 + (DAY - day).days for i in range(count)],
         "days_past_due": pa.array([i % 5 for i in range(count)], pa.int64()),
         "income": [None if i % 10 == 0 else 1000.0 + i for i in range(count)],
         "updated_at": pa.array([None] * count, pa.timestamp("us", "UTC")),

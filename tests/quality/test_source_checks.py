@@ -53,6 +53,25 @@ def test_severity_decides_what_a_failure_does(settings: Settings, severity: str,
     assert verdict.passed is passes
 
 
+@pytest.mark.parametrize(("repeated", "passes"), [("critical", False), ("warning", True)])
+def test_the_rows_of_the_date_before_under_a_new_date_are_found(
+    settings: Settings, repeated: str, passes: bool
+) -> None:
+    agreed = contract(repeated=repeated)
+    same = rows(100)["balance"].to_pylist()
+    deliver(settings, rows(100, DAY_BEFORE, balance=same), DAY_BEFORE)
+    night(settings, agreed, DAY_BEFORE)
+    deliver(settings, rows(100))
+    verdict = judged(settings, agreed)
+    found = named(verdict, "of the date before")
+    assert (found.passed, found.observed) == (False, "100 rows; 1 totals, 0 changed")
+    assert str(DAY_BEFORE) in found.expected
+    assert verdict.passed is passes
+
+    deliver(settings, rows(100, balance=[*same[:-1], same[-1] + 0.01]))
+    assert named(judged(settings, agreed), "of the date before").passed
+
+
 def test_volume_is_judged_against_the_median_of_earlier_dates(settings: Settings) -> None:
     agreed = contract(volume={"dates": 20, "tolerance": 0.2, "severity": "critical"})
     for back in (3, 2, 1):
