@@ -59,6 +59,7 @@ def test_help_names_every_command_and_every_exit_code(vigil):
     assert code == DONE
     for command in (
         "ingest",
+        "quarantine",
         "check",
         "features",
         "train",
@@ -81,6 +82,22 @@ def test_ingest_records_as_json_and_the_same_again_as_unchanged(bank, vigil):
     assert all(m["rows_in"] == m["rows_published"] + m["rows_quarantined"] for m in manifests)
     _, again, _ = vigil("ingest", "--json", "--date", "2026-05-31")
     assert {json.loads(line)["state"] for line in again.splitlines()} == {"unchanged"}
+
+
+def test_quarantined_rows_are_shown_with_line_and_reason_and_without_ids(bank, vigil):
+    _, out, _ = vigil("ingest", "--date", "2026-05-31", "--json")
+    [taken] = [m for m in map(json.loads, out.splitlines()) if m["source"] == "account_snapshots"]
+    reasons = taken["quarantine_reasons"]
+    assert reasons
+    code, out, _ = vigil("quarantine", "--source", "account_snapshots", "--date", "2026-05-31", "--json")
+    shown = [json.loads(line) for line in out.splitlines()]
+    assert (code, {row["reason"] for row in shown}) == (DONE, set(reasons))
+    assert [row["source_line"] for row in shown] == sorted(row["source_line"] for row in shown)
+    assert all("account_id" not in row["content"] and '"A0' not in row["content"] for row in shown)
+    _, out, _ = vigil("quarantine", "--source", "account_snapshots", "--date", "2026-05-31", "--reason", min(reasons))
+    assert min(reasons) in out
+    assert not any(other in out for other in set(reasons) - {min(reasons)})
+    assert vigil("quarantine", "--source", "account_snapshots", "--date", "2026-05-30")[1].endswith("nothing.\n")
 
 
 def test_history_comes_in_many_dates_at_a_time(bank, vigil):

@@ -53,6 +53,22 @@ def ingest(
 
 
 @app.command()
+def quarantine(
+    source: Annotated[str, typer.Option("--source", help="The source whose rows were quarantined.")],
+    date_: Day = None,
+    reason: Annotated[str | None, typer.Option(help="Only rows of this reason, e.g. balance:type.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Rows to show at most.")] = 20,
+) -> None:
+    """Show the rows of a source and date that broke its contract: line of the file, reason, and the row without ids."""
+    from pipelines.ingest import bad_rows
+
+    with machine() as settings:
+        found = bad_rows(settings, load_contract(settings.expectations, source), _one(date_), reason, most)
+        columns = ("source_line", "reason", "content")
+        output.show_rows(f"{source}, {_one(date_)}: quarantined", columns, output.as_rows(found))
+
+
+@app.command()
 def check(model: ModelName = None, date_: Day = None) -> None:
     """Judge what was landed and built for a date again: every source, and the features when there are any."""
     from pipelines import features, quality

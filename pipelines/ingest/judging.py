@@ -97,7 +97,8 @@ def require_acceptable(contract: Contract, manifest: Manifest) -> None:
     reasons = list(manifest.quarantine_reasons.items())[:_SHOWN_REASONS]
     listed = ", ".join(f"{reason} {count:,}" for reason, count in reasons)
     remedy = (
-        f"The rows and reasons are in the lake table quarantine/{contract.source}. Ask the sender for a corrected file."
+        f"See the rows: python -m pipelines quarantine --source {contract.source} --date {manifest.business_date}. "
+        "Ask the sender for a corrected file."
     )
     if reasons and reasons[0][0] == "row:encoding":
         remedy += " So many broken characters mean another encoding: compare `encoding` in the contract."
