@@ -17,7 +17,8 @@ import yaml
 from pipelines import night, sample_bank
 from pipelines.cli.app import shared_options_first
 from pipelines.cli.main import main
-from pipelines.contracts import DataFault
+from pipelines.cli.output import sentence
+from pipelines.contracts import DataFault, TrainedVersion
 from pipelines.settings import REPOSITORY, get_settings
 from pipelines.spec import Contract, load_contract
 from pipelines.stack import lease
@@ -256,3 +257,20 @@ def test_another_project_is_chosen_by_its_folder(tmp_path):
     checked = alone(tmp_path, "models", "check", "--project", str(REPOSITORY / "examples" / "uci_default"))
     assert checked.returncode == DONE, checked.stderr
     assert "uci_default: fits together" in checked.stdout
+
+
+def test_a_trained_version_is_told_with_the_rows_it_was_judged_on():
+    measured = {"rows": 21721.0, "events": 3305.0, "auc": 0.6951, "ks": 0.29, "mean_predicted": 0.13}
+    version = TrainedVersion(
+        model="loans",
+        version=2,
+        run_id="r",
+        algorithm="catboost",
+        artefact_digest="a",
+        training_set_digest="t",
+        metrics=measured,
+        rows=42535,
+    )
+    assert sentence(version) == (
+        "loans version 2: catboost from 42,535 rows, judged on 21,721 rows with 3,305 events: auc 0.6951, ks 0.2900"
+    )

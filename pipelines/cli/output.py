@@ -25,6 +25,7 @@ from pipelines.contracts import (
 )
 
 _DIGEST_SHOWN = 12
+_TOLD = ("auc", "gini", "ks", "average_precision", "brier", "calibration_error", "development_auc")
 _WIDTH_OF_A_LOG = 150
 
 
@@ -120,8 +121,9 @@ def _(value: FeatureSnapshot) -> str:
 
 @sentence.register
 def _(value: TrainedVersion) -> str:
-    metrics = ", ".join(f"{name} {number:.4g}" for name, number in sorted(value.metrics.items())[:8])
-    return f"{value.model} version {value.version}: {value.algorithm} on {value.rows:,} rows; {metrics}"
+    told = ", ".join(f"{name.replace('_', ' ')} {value.metrics[name]:.4f}" for name in _TOLD if name in value.metrics)
+    judged = f"judged on {value.metrics['rows']:,.0f} rows with {value.metrics['events']:,.0f} events"
+    return f"{value.model} version {value.version}: {value.algorithm} from {value.rows:,} rows, {judged}: {told}"
 
 
 @sentence.register

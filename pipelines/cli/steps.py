@@ -116,7 +116,9 @@ def train(
     """Train every algorithm of a model and register the versions; no champion changes."""
     with machine() as settings:
         chosen = chosen_model(settings, model)
-        for version in train_as_of(settings, chosen, day(as_of) or _newest(settings, chosen)):
+        on = day(as_of) or _newest(settings, chosen)
+        output.note(f"{chosen.name} as of {on}: labels known later, or not final by then, are left out.")
+        for version in train_as_of(settings, chosen, on):
             output.show(version)
 
 
