@@ -36,5 +36,7 @@ def bad_rows(
             "ORDER BY source_line, reason LIMIT ?",
             [reason, reason, most],
         ).fetchall()
-    named = {"source": contract.source, "business_date": business_date}
-    return tuple(BadRow(**named, source_line=line, reason=why, content=content) for line, why, content in found)
+    return tuple(
+        BadRow(source=contract.source, business_date=business_date, source_line=line, reason=why, content=content)
+        for line, why, content in found
+    )
