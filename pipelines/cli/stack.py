@@ -130,3 +130,4 @@ def _show_stack(state: StackState | None) -> None:
             for c in state.children
         ]
         output.show_rows("", ("process", "well", "pid", "restarts", "address"), rows)
+        print(f"postgres: {control.psql_address(get_settings().home)}")
