@@ -16,6 +16,9 @@ from pipelines.settings import REPOSITORY, Settings
 
 Record = dict[str, Any]
 
+# As the session found it: commands run beside tests that change the environment for themselves.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
+
 
 @dataclass(frozen=True)
 class ExampleMachine:
@@ -44,8 +47,7 @@ class ExampleMachine:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m pipelines --json` with the arguments, whatever comes of it."""
         chosen = self.settings.model_dump(include=self.settings.model_fields_set)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")}
-        environment |= {f"VIGIL_{name.upper()}": str(value) for name, value in chosen.items()}
+        environment = _ENVIRONMENT | {f"VIGIL_{name.upper()}": str(value) for name, value in chosen.items()}
         whole = [sys.executable, "-m", "pipelines", "--json", *arguments]
         return subprocess.run(whole, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
 

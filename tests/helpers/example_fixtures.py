@@ -1,4 +1,7 @@
-"""The public data sets, and the two examples run on them once a session by the commands of their own READMEs."""
+"""The public data sets, and the two examples run on them once a session by the commands of their own READMEs.
+
+They take minutes on one core, so they are started with the session and run beside the tests that do not need them.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,15 @@ EXAMPLES = ("lending_club", "uci_default")
 TOKEN_KEY = bytes(range(32))  # rows are ordered by token, and folds are drawn in that order: docs/examples.md
 
 
+def data_home() -> Path:
+    """The folder named by VIGIL_TEST_DATA, by default `shared/data` beside the repository."""
+    return Path(os.environ.get("VIGIL_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder named by VIGIL_TEST_DATA, by default `shared/data` beside the repository. Absence fails, never skips."""
-    folder = Path(os.environ.get("VIGIL_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    """The folder of the public data. Its absence fails, never skips."""
+    folder = data_home()
     if not folder.is_dir():
         pytest.fail(
             f"no public data at {folder}: set VIGIL_TEST_DATA to the folder that holds lendingclub_2007_2011/ etc."
@@ -37,7 +45,7 @@ def running(
     data_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Future[RunExample]]]:
-    """The examples that this session's tests ask for, side by side: each leaves a core idle most of the time."""
+    """The examples that this session's tests ask for, one after the other in the background."""
     wanted = [name for name in EXAMPLES if any(name in item.fixturenames for item in request.session.items)]
     machines = {
         name: ExampleMachine(
@@ -50,8 +58,15 @@ def running(
     }
     for machine in machines.values():
         database.migrate(machine.settings)
-    with ThreadPoolExecutor(len(EXAMPLES)) as pool:
-        yield {name: pool.submit(_run, machine) for name, machine in machines.items()}
+    pool = ThreadPoolExecutor(1)
+    yield {name: pool.submit(_run, machine) for name, machine in machines.items()}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _start_examples_early(request: pytest.FixtureRequest) -> None:
+    if data_home().is_dir() and any("running" in item.fixturenames for item in request.session.items):
+        request.getfixturevalue("running")
 
 
 @pytest.fixture(scope="session")
