@@ -49,6 +49,13 @@ class Suspicion(StrEnum):
     CONSTANT = "constant"
 
 
+_STATISTICAL = (Suspicion.TOO_STRONG, Suspicion.CONSTANT)
+_WAIVER = (
+    " Whoever answers for the model and finds a suspicion of strength unfounded writes the reason beside the feature, as "
+    "`leakage_waiver` (docs/training.md)."
+)
+
+
 class Finding(Value):
     """One reason against one feature. `waiver` is the model file's reason why it is unfounded."""
 
@@ -83,7 +90,7 @@ class LeakageVerdict(Value):
         raise Blocked(
             f"model {self.model} as of {self.as_of}: features know what came after the event.\n{reasons}\n"
             f"Nothing was trained. Remove them from models/{self.model}.yaml; columns filled in later are `known: later` in "
-            "expectations/. docs/training.md says what to do when a suspicion is unfounded."
+            f"expectations/.{_WAIVER if any(f.suspicion in _STATISTICAL for f in self.blocking) else ''}"
         )
 
 
@@ -249,7 +256,9 @@ def _odds(events: int, others: int) -> float:
 def _ratios(
     table: pa.Table, label: Labels, names: list[str], strengths: Mapping[str, float], limit: float
 ) -> Iterator[tuple[str, str]]:
-    """Pairs whose ratio alone is stronger than the limit: what was paid back, over what was lent. The stronger is named."""
+    """Pairs whose ratio alone is stronger than the limit and ranks at most half as many pairs of rows the wrong way round as
+    the better of the two: what was paid back, over what was lent. A strong feature over a meaningless one gains nothing.
+    The stronger is named."""
     chosen = _balanced(label)
     values = {n: table[n].take(pa.array(chosen)).to_numpy().astype(np.float64) for n in names}
     for one, other in combinations(names, 2):
@@ -257,8 +266,8 @@ def _ratios(
             ratio = values[one] / values[other]
         ratio[~np.isfinite(ratio)] = np.nan
         strength = _auc_either_way(ratio, label[chosen])
-        if strength > limit:
-            stronger, partner = sorted((one, other), key=lambda n: -strengths[n])
+        stronger, partner = sorted((one, other), key=lambda n: -strengths[n])
+        if strength > limit and 1 - strength <= (1 - strengths[stronger]) / 2:
             yield (
                 stronger,
                 f"as a ratio with {partner} tells events apart with AUC {strength:.3f}; the policy allows {limit}",

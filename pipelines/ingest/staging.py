@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from itertools import chain
 from math import fsum
 
@@ -62,8 +63,9 @@ class Staged:
         self.delivery = delivery
         self._business_date = business_date
         self.opened: Opened = reading.open_delivery(connection, contract, delivery)
-        self._parse(tokens)
-        self._judge()
+        typed = self._typed(tokens)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW parsed AS SELECT {typed} FROM raw")
+        self._judge(typed)
         self._compare_keys()
         self.counts = self._count()
 
@@ -130,33 +132,49 @@ class Staged:
         name = self._contract.business_date.column
         return [] if name is None else _distinct_days(self._connection, self.delivery, self._contract, name, "parsed")
 
-    def _parse(self, tokens: SqlTokens) -> None:
+    def _typed(self, tokens: SqlTokens) -> str:
+        """SQL for a row of `raw`: line, and every column as delivered and typed, ids as tokens."""
         parts = [LINE]
         for name, column in self._contract.columns.items():
             typed = rules.parsed(column, f'"{name}"', self.opened.types[name])
             if column.token:
                 typed = tokens.expression(column.token, typed)
             parts += [f'"{name}" AS {rules.raw(name)}', f"{typed} AS {rules.value(name)}"]
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW parsed AS SELECT {', '.join(parts)} FROM raw")
+        return ", ".join(parts)
 
-    def _judge(self) -> None:
+    def _judge(self, typed: str) -> None:
         whole = self.delivery.whole
         judged = whole and self._contract.business_date.cadence != "once"
         reason = rules.reason(self._contract, self._business_date, dates_are_judged=judged)
         values = ", ".join(rules.value(name) for name in self._contract.columns)
         shown = self._json({name: rules.raw(name) for name in self._contract.columns})
-        where = "" if whole else f"WHERE {self._belongs()}"
+        rows = "raw" if whole else self._cut_out()
         reading.guarded(
             self._connection,
             self.delivery,
             f"CREATE OR REPLACE TEMP TABLE staged AS SELECT {LINE}, {values}, reason, "
             f"CASE WHEN reason IS NOT NULL THEN {shown} END AS content "
-            f"FROM (SELECT *, {reason} AS reason FROM parsed {where})",
+            f"FROM (SELECT *, {reason} AS reason FROM (SELECT {typed} FROM {rows}))",
         )
         reading.keep_rejects(self._connection, self.delivery)
-        if not whole and not self._takes_undated():
+        if not whole and not self._takes_undated:
             self._connection.execute(f"DELETE FROM {REJECTED}")
         self._number_lines()
+
+    def _cut_out(self) -> str:
+        """A table of the date's rows out of a file of all dates, as delivered: a token costs more than reading a row, so
+        the rows of other dates are put aside first."""
+        name = self._contract.business_date.column
+        assert name is not None
+        typed = rules.parsed(self._contract.columns[name], f'"{name}"', self.opened.types[name])
+        dated = f"(SELECT *, {typed} AS {rules.value(name)} FROM raw)"
+        reading.guarded(
+            self._connection,
+            self.delivery,
+            f"CREATE OR REPLACE TEMP TABLE cut_out AS SELECT * EXCLUDE ({rules.value(name)}) FROM {dated} "
+            f"WHERE {self._belongs()}",
+        )
+        return "cut_out"
 
     def _belongs(self) -> str:
         """Which rows of a file of all dates are this date's. Rows without a readable date go with the newest date."""
@@ -164,9 +182,10 @@ class Staged:
         assert name is not None
         first, last = rules.period(self._contract, self._business_date)
         day = rules.day_of(name, self._contract.columns[name])
-        undated = f" OR {day} IS NULL" if self._takes_undated() else ""
+        undated = f" OR {day} IS NULL" if self._takes_undated else ""
         return f"({day} BETWEEN DATE '{first}' AND DATE '{last}'{undated})"
 
+    @cached_property
     def _takes_undated(self) -> bool:
         dates = self.dates_delivered()
         return bool(dates) and dates[-1] <= self._business_date

@@ -117,7 +117,7 @@ class Model(Strict):
     owner: Email
     validator: Email
     tier: Literal[1, 2, 3]
-    domain: Literal["credit", "aml"]
+    domain: Literal["credit", "aml", "fraud"]
     purpose: str
     policy: Name
     entity: Name

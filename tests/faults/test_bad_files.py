@@ -279,7 +279,7 @@ def test_a_new_category_is_quarantined(served: Settings) -> None:
 
 def test_a_new_category_everywhere_blocks(served: Settings) -> None:
     deliver(served, rows(100, product=["overdraft"] * 100))
-    refused(served, contract(), Blocked, "product:not_allowed 100", "quarantine/accounts")
+    refused(served, contract(), Blocked, "product:not_allowed 100", "pipelines quarantine --source accounts")
     assert quarantined(served) == {"product:not_allowed": 100}
 
 

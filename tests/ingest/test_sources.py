@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import boto3
@@ -30,6 +30,7 @@ from pipelines import database, ingest
 from pipelines.contracts import DataFault, IngestState
 from pipelines.settings import Settings
 from pipelines.spec import Contract
+from pipelines.tokens import SqlTokens
 
 Execute = Callable[[str], None]
 IN_S3 = {"path": "s3://vigil/bank/accounts/{business_date:%Y}/{business_date:%Y%m%d}.parquet"}
@@ -176,6 +177,27 @@ def test_each_date_is_cut_from_a_file_of_all_dates(settings: Settings) -> None:
     assert night(settings, one_file(), DAY).rows_in == 60
 
     assert {row["snapshot_date"] for row in lake_rows(settings, "source/accounts")} == {DAY}
+
+
+def test_rows_of_other_dates_cost_no_token(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def booked(day: date, name: str) -> pa.Table:
+        at = pa.array([datetime(day.year, day.month, day.day, 12, tzinfo=UTC)] * 40, pa.timestamp("us", "UTC"))
+        return rows(40, DAY, account_id=[f"{name}{i}" for i in range(40)], updated_at=at)
+
+    all_dates = pa.concat_tables([booked(DAY_BEFORE, "OLD"), booked(DAY, "TODAY")])
+    deliver(settings, all_dates).rename(settings.sources / "accounts" / "all.parquet")
+    dated = {"column": "updated_at", "cadence": "day"}
+
+    def refuses_others(self: SqlTokens, entity: str, ids: str) -> str:
+        expression = made(self, entity, ids)
+        return (
+            expression if entity != "account" else f"CASE WHEN {ids} LIKE 'TODAY%' THEN {expression} ELSE error('') END"
+        )
+
+    made = SqlTokens.expression
+    monkeypatch.setattr(SqlTokens, "expression", refuses_others)
+    agreed = contract(location={"path": "accounts/all.parquet"}, business_date=dated)
+    assert night(settings, agreed).rows_published == 40
 
 
 def test_a_date_is_unchanged_when_the_file_only_grew(settings: Settings) -> None:
