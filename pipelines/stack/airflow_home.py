@@ -69,7 +69,6 @@ class AirflowHome:
                 "api_auth": {"jwt_secret": self._secret("jwt.key"), "jwt_issuer": f"vigil-{stack_id(self._home)}"},
                 "scheduler": {"scheduler_idle_sleep_time": "0.5"},
                 "dag_processor": {"min_file_process_interval": "30", "parsing_processes": "1"},
-                "usage_data_collection": {"enabled": "False"},
             }
         )
         _write_privately(self.folder / "airflow.cfg", parser)

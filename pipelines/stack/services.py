@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -24,6 +24,7 @@ class Service:
         healthy: whether it has answered since a moment.
         essential: the night needs it: when it cannot be kept alive the whole group stops.
         address: its page, empty without one.
+        menu: the page's name in Airflow's menu; empty when it has no place there.
         secrets: environment of this process only; a password never stands in the arguments, which everyone can read.
     """
 
@@ -32,6 +33,7 @@ class Service:
     healthy: Callable[[datetime], bool]
     essential: bool = True
     address: str = ""
+    menu: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -66,21 +68,27 @@ def page_services(settings: Settings, mlflow_port: int, feast_port: int, docs_po
     folder = str(settings.data_docs)
     return (
         _page(
-            "mlflow", mlflow_port, "mlflow", "server", "--host", "127.0.0.1", "--workers", "1", "--port", secrets=stores
+            "MLflow", mlflow_port, "mlflow", "server", "--host", "127.0.0.1", "--workers", "1", "--port", secrets=stores
         ),
-        _page("feast", feast_port, "pipelines", "feast", "serve", "--port"),
-        _page("data-docs", docs_port, "http.server", "--bind", "127.0.0.1", "--directory", folder),
+        _page("Feast", feast_port, "pipelines", "feast", "serve", "--port"),
+        _page("Data Docs", docs_port, "http.server", "--bind", "127.0.0.1", "--directory", folder),
     )
 
 
-def _page(name: str, port: int, module: str, *options: str, secrets: Mapping[str, str] | None = None) -> Service:
+def menu_links(services: Iterable[Service]) -> dict[str, str]:
+    """Address by name of the pages that Airflow's menu shows."""
+    return {service.menu: service.address for service in services if service.menu}
+
+
+def _page(menu: str, port: int, module: str, *options: str, secrets: Mapping[str, str] | None = None) -> Service:
     address = f"http://127.0.0.1:{port}"
     return Service(
-        name=name,
+        name=menu.lower().replace(" ", "-"),
         command=(sys.executable, "-m", module, *options, str(port)),
         healthy=lambda _since: _get(address) is not None,
         essential=False,
         address=address,
+        menu=menu,
         secrets=secrets or {},
     )
 

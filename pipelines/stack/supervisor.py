@@ -8,6 +8,7 @@ leaves its group running; `control.down` finds that group.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ from pipelines.stack import lease, processes, state
 from pipelines.stack.airflow_home import AirflowHome
 from pipelines.stack.group import RESTARTS, Child, Group, Restarts, end_of
 from pipelines.stack.postgres import EmbeddedPostgres
-from pipelines.stack.services import Service, airflow_services, page_services
+from pipelines.stack.services import Service, airflow_services, menu_links, page_services
 from pipelines.stack.state import Ports
 
 _WATCH_SECONDS = 0.5
@@ -74,7 +75,9 @@ class Supervisor:
     def _start(self, environment: dict[str, str]) -> Group:
         logs = self._home / "logs"
         logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return Group(services(get_settings(), self._ports), logs, environment)
+        chosen = services(get_settings(), self._ports)
+        links = {"VIGIL_LINKS": json.dumps(menu_links(chosen))}
+        return Group(chosen, logs, links | environment)  # links that a person has set win
 
     def _watch(self, postgres: EmbeddedPostgres, group: Group) -> None:
         phase = state.Phase.STARTING

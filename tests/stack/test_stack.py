@@ -94,6 +94,18 @@ def test_airflow_knows_the_model_and_takes_the_printed_login(home):
     assert refused.status_code == 401
 
 
+def test_the_pages_are_in_airflows_menu(home):
+    children = {child.name: child for child in running(home).children}
+    address = children["api-server"].address
+    login = {"username": "admin", "password": password(home)}
+    token = httpx.post(f"{address}/auth/token", json=login, trust_env=False).json()["access_token"]
+    answer = httpx.get(f"{address}/api/v2/plugins", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    [vigil_plugin] = [plugin for plugin in answer.json()["plugins"] if plugin["name"] == "vigil"]
+    shown = {view["name"]: view["href"] for view in vigil_plugin["external_views"]}
+    names = {"MLflow": "mlflow", "Feast": "feast", "Data Docs": "data-docs"}
+    assert shown == {title: children[name].address for title, name in names.items()}
+
+
 def test_a_second_up_says_so_and_changes_nothing(home):
     before = running(home)
     again = vigil(home, "up")
