@@ -180,7 +180,7 @@ def report_failure(context: Any) -> None:
         task=ti.task_id if ti else None,
         reason=context.get("reason") or "failed",
         **(note or {"kind": failure.KILLED, "message": ""}),
-        next_command=failure.next_command(part, model, day),
+        next_command=failure.next_command(part, ti.task_id if ti else None, model, day),
         log_url=ti.log_url if ti else None,
     )
     failure.record(settings.home, failed)

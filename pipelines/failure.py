@@ -13,6 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 STEPS = ("ingest", "features", "score", "train")
+MATERIALISE = "materialise"  # the one task of a night that readers of scores do not wait for
 KILLED = "killed"
 _MESSAGE_CHARACTERS = 2_000
 
@@ -54,11 +55,11 @@ def split_dag_id(dag_id: str) -> tuple[str, str]:
     return model, step
 
 
-def next_command(step: str, model: str, business_date: date | None) -> str:
+def next_command(step: str, task: str | None, model: str, business_date: date | None) -> str:
     """What on-call types after removing the cause; without a business date, what shows the missing ones."""
     if business_date is None:
         return f"python -m pipelines status --model {model}"
-    verb = "train" if step == "train" else "night"
+    verb = "feast materialise" if task == MATERIALISE else "train" if step == "train" else "night"
     return f"python -m pipelines {verb} --model {model} --date {business_date}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 
 from pipelines import database, failure
-from pipelines.completion import completed
+from pipelines.completion import Step, completed
 from pipelines.contracts import Value
 from pipelines.settings import Settings
 from pipelines.spec import Model, load_contract
@@ -83,7 +83,8 @@ class FailedRun(Value):
 def failed_runs(settings: Settings, model: Model) -> tuple[FailedRun, ...]:
     """The newest failed run of each DAG and business date of the model that was not made good since, oldest first.
 
-    A night is made good by one that ends with published scores, the same as before or others; a training by a training.
+    A night is made good by one that ends with published scores, the same as before or others; a training by a training,
+    and what failed on the way to the online store by getting there.
     """
     path = settings.home / FAILURES
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -92,14 +93,16 @@ def failed_runs(settings: Settings, model: Model) -> tuple[FailedRun, ...]:
         if told["model"] == model.name:
             run = FailedRun.model_validate({name: told[name] for name in FailedRun.model_fields})
             newest[run.dag_id, run.business_date] = run
-    nights = completed(settings, model.name, "publish")
-    trainings = completed(settings, model.name, "train")
-    open_runs = [run for run in newest.values() if not _made_good(run, trainings if _is_training(run) else nights)]
+    ended = {step: completed(settings, model.name, step) for step in {_made_good_by(run) for run in newest.values()}}
+    open_runs = [run for run in newest.values() if not _made_good(run, ended[_made_good_by(run)])]
     return tuple(sorted(open_runs, key=lambda run: run.at))
 
 
-def _is_training(run: FailedRun) -> bool:
-    return failure.split_dag_id(run.dag_id)[1] == "train"
+def _made_good_by(run: FailedRun) -> Step:
+    """The step whose good end makes up for the run."""
+    if run.task == failure.MATERIALISE:
+        return "materialise"
+    return "train" if failure.split_dag_id(run.dag_id)[1] == "train" else "publish"
 
 
 def _made_good(run: FailedRun, ended: Mapping[date, datetime]) -> bool:

@@ -21,7 +21,7 @@ FAILED = failure.Failure(
     reason="task_failure",
     kind="Blocked",
     message="no champion.\nNothing was published.",
-    next_command=failure.next_command("score", "credit_default", date(2026, 6, 30)),
+    next_command=failure.next_command("score", "score", "credit_default", date(2026, 6, 30)),
     log_url="http://localhost/log",
 )
 
@@ -58,15 +58,22 @@ def test_only_our_own_messages_leave_the_process():
 
 
 @pytest.mark.parametrize(
-    ("step", "business_date", "command"),
+    ("step", "task", "business_date", "command"),
     [
-        ("train", date(2026, 6, 30), "python -m pipelines train --model m --date 2026-06-30"),
-        ("ingest", date(2026, 6, 30), "python -m pipelines night --model m --date 2026-06-30"),
-        ("ingest", None, "python -m pipelines status --model m"),
+        ("train", "train", date(2026, 6, 30), "python -m pipelines train --model m --date 2026-06-30"),
+        ("ingest", "land", date(2026, 6, 30), "python -m pipelines night --model m --date 2026-06-30"),
+        ("features", None, date(2026, 6, 30), "python -m pipelines night --model m --date 2026-06-30"),
+        (
+            "features",
+            "materialise",
+            date(2026, 6, 30),
+            "python -m pipelines feast materialise --model m --date 2026-06-30",
+        ),
+        ("ingest", "land", None, "python -m pipelines status --model m"),
     ],
 )
-def test_the_next_command_fits_the_step(step, business_date, command):
-    assert failure.next_command(step, "m", business_date) == command
+def test_the_next_command_fits_the_step(step, task, business_date, command):
+    assert failure.next_command(step, task, "m", business_date) == command
 
 
 def test_a_dag_id_names_model_and_step():

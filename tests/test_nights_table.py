@@ -60,7 +60,7 @@ def take_in(settings, source, on):
         )
 
 
-def fail(settings, part, on, at):
+def fail(settings, part, on, at, task="land"):
     failure.record(
         settings.home,
         failure.Failure(
@@ -69,11 +69,11 @@ def fail(settings, part, on, at):
             business_date=on,
             dag_id=f"credit_default_{part}",
             run_id=f"{part} {at}",
-            task="land",
+            task=task,
             reason="task_failure",
             kind="DataFault",
             message="no file",
-            next_command=failure.next_command(part, "credit_default", on),
+            next_command=failure.next_command(part, task, "credit_default", on),
             log_url=None,
         ),
     )
@@ -134,6 +134,15 @@ def test_a_failed_training_is_made_good_by_a_training_alone(machine, model):
     assert run.dag_id == "credit_default_train"
     with database.transaction(machine) as connection:
         completion.record(connection, model.name, "train", SUNDAY)
+    assert report.failed_runs(machine, model) == ()
+
+
+def test_what_failed_on_the_way_to_the_online_store_is_made_good_there(machine, model):
+    fail(machine, "features", SUNDAY, datetime(2026, 6, 29, 2, tzinfo=UTC), task="materialise")
+    (run,) = report.failed_runs(machine, model)
+    assert run.next_command == "python -m pipelines feast materialise --model credit_default --date 2026-06-28"
+    with database.transaction(machine) as connection:
+        completion.record(connection, model.name, "materialise", SUNDAY)
     assert report.failed_runs(machine, model) == ()
 
 

@@ -62,10 +62,11 @@ def quarantine(
     """Show the rows of a source and date that broke its contract: line of the file, reason, and the row without ids."""
     from pipelines.ingest import bad_rows
 
+    on = _one(date_)
     with machine() as settings:
-        found = bad_rows(settings, load_contract(settings.expectations, source), _one(date_), reason, most)
+        found = bad_rows(settings, load_contract(settings.expectations, source), on, reason, most)
         columns = ("source_line", "reason", "content")
-        output.show_rows(f"{source}, {_one(date_)}: quarantined", columns, output.as_rows(found))
+        output.show_rows(f"{source}, {on}: quarantined", columns, output.as_rows(found))
 
 
 @app.command()

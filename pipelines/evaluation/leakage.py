@@ -256,9 +256,7 @@ def _odds(events: int, others: int) -> float:
 def _ratios(
     table: pa.Table, label: Labels, names: list[str], strengths: Mapping[str, float], limit: float
 ) -> Iterator[tuple[str, str]]:
-    """Pairs whose ratio alone is stronger than the limit and ranks at most half as many pairs of rows the wrong way round as
-    the better of the two: what was paid back, over what was lent. A strong feature over a meaningless one gains nothing.
-    The stronger is named."""
+    """Pairs whose ratio alone is stronger than the limit: what was paid back, over what was lent. The stronger is named."""
     chosen = _balanced(label)
     values = {n: table[n].take(pa.array(chosen)).to_numpy().astype(np.float64) for n in names}
     for one, other in combinations(names, 2):
@@ -266,8 +264,8 @@ def _ratios(
             ratio = values[one] / values[other]
         ratio[~np.isfinite(ratio)] = np.nan
         strength = _auc_either_way(ratio, label[chosen])
-        stronger, partner = sorted((one, other), key=lambda n: -strengths[n])
-        if strength > limit and 1 - strength <= (1 - strengths[stronger]) / 2:
+        if strength > limit:
+            stronger, partner = sorted((one, other), key=lambda n: -strengths[n])
             yield (
                 stronger,
                 f"as a ratio with {partner} tells events apart with AUC {strength:.3f}; the policy allows {limit}",

@@ -21,7 +21,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value as FeastValue
 from feast.types import Bool, Float64, Int64, String
 
-from pipelines import database
+from pipelines import completion, database
 from pipelines.contracts import Blocked, Value
 from pipelines.features.feast_offline_store import DeltaOfflineStore, DeltaOfflineStoreConfig, DeltaSource
 from pipelines.features.point_in_time import CREATED_TIMESTAMP, EVENT_TIMESTAMP
@@ -87,6 +87,8 @@ def materialise(settings: Settings, model: Model, start: date, end: date) -> Mat
     views = model_views(settings, model)
     with open_store(settings) as store:
         rows = {name: _materialise_view(settings, store, view, start, end) for name, view in views.compiled.items()}
+    with database.transaction(settings) as connection:
+        completion.record(connection, model.name, "materialise", start)
     return Materialised(model=model.name, start=start, end=end, rows=rows)
 
 

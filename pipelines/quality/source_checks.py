@@ -120,8 +120,9 @@ def _repeat_checks(contract: Contract, manifest: Manifest, earlier: Sequence[Man
             name="rows: of the date before",
             severity=contract.repeated,
             passed=known != (last.rows_published, last.control_totals),
-            observed=f"{manifest.rows_published:,} rows; {len(known[1])} totals, {_changed(manifest, last)} changed",
-            expected=f"Another number of rows, or other totals, than on {last.business_date}.",
+            observed=f"{manifest.rows_published:,} rows, {_changed(manifest, last)} of {len(contract.totals)} totals changed",
+            expected=f"Another number of rows, or other totals, than on {last.business_date}; `repeated: warning` in the "
+            "contract where it is normal that nothing changes.",
         ),
     )
 

@@ -13,6 +13,7 @@ from feast import Entity, FeatureView, Field, ValueType
 from feast.types import Int64, String
 
 from pipelines import database
+from pipelines.completion import completed
 from pipelines.contracts import Blocked
 from pipelines.features import JoinedView, build, feast_store, point_in_time_join
 from pipelines.features.feast_offline_store import DeltaSource
@@ -158,6 +159,7 @@ def test_materialise_serves_the_newest_rows_online(built):
     model = built.model()
     made = feast_store.materialise(built.settings, model, JANUARY, FEBRUARY)
     assert made.rows == {"behaviour": 4, "profile": 3}
+    assert list(completed(built.settings, model.name, "materialise")) == [JANUARY]
     asked = [
         {"account_token": token(1), "customer_token": token(100)},
         {"account_token": token(4), "customer_token": token(102)},

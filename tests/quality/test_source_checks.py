@@ -64,7 +64,7 @@ def test_the_rows_of_the_date_before_under_a_new_date_are_found(
     deliver(settings, rows(100))
     verdict = judged(settings, agreed)
     found = named(verdict, "of the date before")
-    assert (found.passed, found.observed) == (False, "100 rows; 1 totals, 0 changed")
+    assert (found.passed, found.observed) == (False, "100 rows, 0 of 1 totals changed")
     assert str(DAY_BEFORE) in found.expected
     assert verdict.passed is passes
 

@@ -10,7 +10,7 @@ def upgrade() -> None:
     op.execute("""
         CREATE TABLE vigil.completion (
             model         text NOT NULL,
-            step          text NOT NULL CHECK (step IN ('train', 'publish')),
+            step          text NOT NULL CHECK (step IN ('train', 'publish', 'materialise')),
             business_date date NOT NULL,
             completed_at  timestamptz NOT NULL DEFAULT now(),
             PRIMARY KEY (model, step, business_date)
