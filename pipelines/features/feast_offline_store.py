@@ -211,25 +211,11 @@ class DeltaOfflineStore(OfflineStore):
         end_date: datetime,
     ) -> RetrievalJob:
         """The newest row of each key between the two instants, both included."""
-        stamps = [column for column in (timestamp_field, created_timestamp_column) if column]
-        view = JoinedView(
-            relation=data_source.name,
-            keys={key: key for key in join_key_columns},
-            features={column: column for column in (*feature_name_columns, *stamps)},
-            ttl=end_date - start_date,
-            event=timestamp_field,
-            created=created_timestamp_column,
-        )
-        keys = ", ".join(f'"{key}"' for key in join_key_columns)
-        entities = (
-            f"SELECT DISTINCT {keys}, TIMESTAMPTZ '{end_date.isoformat()}' AS __end FROM \"{data_source.name}\" "
-            f"WHERE {_between(timestamp_field, start_date, end_date)}"
-        )
+        span = (start_date, end_date)
 
         def run() -> pa.Table:
-            with _reading(config, data_source, (start_date, end_date)) as connection:
-                latest = point_in_time_join(connection, entities, [view], at="__end")
-                return latest.project("* EXCLUDE (__end)").to_arrow_table()
+            with _newest(config, data_source, join_key_columns, feature_name_columns, span) as newest:
+                return newest.to_arrow_table()
 
         return DeltaJob(run)
 
@@ -268,6 +254,45 @@ def _connected(config: RepoConfig) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
+
+
+def newest_rows(
+    config: RepoConfig,
+    source: DeltaSource,
+    keys: Sequence[str],
+    features: Sequence[str],
+    span: tuple[datetime, datetime],
+    chunk_rows: int,
+) -> Iterator[pa.RecordBatch]:
+    """The newest row of each key between the two instants, both included, in chunks: keys, features and timestamps."""
+    with _newest(config, source, keys, features, span) as newest:
+        yield from newest.to_arrow_reader(chunk_rows)
+
+
+@contextmanager
+def _newest(
+    config: RepoConfig,
+    source: DataSource,
+    keys: Sequence[str],
+    features: Sequence[str],
+    span: tuple[datetime, datetime],
+) -> Iterator[duckdb.DuckDBPyRelation]:
+    stamps = [column for column in (source.timestamp_field, source.created_timestamp_column) if column]
+    view = JoinedView(
+        relation=source.name,
+        keys={key: key for key in keys},
+        features={column: column for column in (*features, *stamps)},
+        ttl=span[1] - span[0],
+        event=source.timestamp_field,
+        created=source.created_timestamp_column,
+    )
+    listed = ", ".join(f'"{key}"' for key in keys)
+    entities = (
+        f"SELECT DISTINCT {listed}, TIMESTAMPTZ '{span[1].isoformat()}' AS __end FROM \"{source.name}\" "
+        f"WHERE {_between(source.timestamp_field, *span)}"
+    )
+    with _reading(config, source, span) as connection:
+        yield point_in_time_join(connection, entities, [view], at="__end").project("* EXCLUDE (__end)")
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """Feast: entities, views and services made from our definitions and model files, registry and online store in Postgres.
 
-With feast_offline_store.py the only module that imports Feast. A step that needs no online store does not import it. Feast 0.67
-sends no telemetry. Registry and online rows live in schema `feast` of the same PostgreSQL.
+With feast_offline_store.py and feast_online_rows.py the only module that imports Feast. A step that needs no online store
+does not import it. Feast 0.67 sends no telemetry. Registry and online rows live in schema `feast` of the same PostgreSQL.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,14 +17,12 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, RepoConfig, ValueType
-from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value as FeastValue
 from feast.types import Bool, Float64, Int64, String
 
 from pipelines import completion, database
 from pipelines.contracts import Blocked, Value
-from pipelines.features.feast_offline_store import DeltaOfflineStore, DeltaOfflineStoreConfig, DeltaSource
+from pipelines.features.feast_offline_store import DeltaOfflineStoreConfig, DeltaSource, newest_rows
+from pipelines.features.feast_online_rows import KEY_VERSION, lines, replace
 from pipelines.features.point_in_time import CREATED_TIMESTAMP, EVENT_TIMESTAMP
 from pipelines.features.snapshots import ModelViews, model_views
 from pipelines.features.views import CompiledView, view_table
@@ -34,8 +33,6 @@ PROJECT = "vigil"
 SCHEMA = "feast"
 _TYPES = {"BIGINT": Int64, "DOUBLE": Float64, "BOOLEAN": Bool, "VARCHAR": String}
 _LOCK = "feast registry"
-_KEY_VERSION = 3
-_ROWS_PER_WRITE = 10_000
 
 
 class Materialised(Value):
@@ -140,8 +137,7 @@ def _config(settings: Settings) -> RepoConfig:
             "password": unquote(where.password or ""),
             "sslmode": "prefer",
         },
-        materialization={"pull_latest_features": True, "online_write_batch_size": _ROWS_PER_WRITE},
-        entity_key_serialization_version=_KEY_VERSION,
+        entity_key_serialization_version=KEY_VERSION,
     )
 
 
@@ -191,19 +187,42 @@ def _materialise_view(settings: Settings, store: FeatureStore, view: CompiledVie
     name = view.definition.name
     first = max(start, end - timedelta(days=view.definition.ttl_days))
     span = (_midnight(first), _midnight(end))
-    _require_not_newer(settings, name, span[1])
-    with _quiet():
-        store.materialize(*span, feature_views=[name])
-    latest = _latest(store, view, span)
-    if _difference(settings, view, span, latest):
-        _remove_leftovers(settings, view, span, latest)
-    found = _difference(settings, view, span, latest)
-    if found:
-        raise Blocked(
-            f"the online store does not hold what the lake holds of {name} for {first} to {end}: {found}. Scores are not "
-            "affected. Run the same command again; if it stays so, the lake or the online store was changed by hand."
-        )
-    return int(latest.num_rows)
+    written = Counter[datetime]()
+    with database.transaction(settings) as connection:
+        database.lock(connection, _online_table(name))
+        _require_not_newer(settings, name, span[1])
+        rows = _lines(settings, store, view, span, written)
+        replace(connection, _online_table(name), rows, list(view.features), span[0])
+        found = _difference(connection, view, span, written)
+        if found:
+            raise Blocked(
+                f"the online store did not take what the lake holds of {name} for {first} to {end}: {found}. Nothing was "
+                "changed; scores are not affected. Run the same command again."
+            )
+    store.registry.apply_materialization(store.get_feature_view(name), PROJECT, *span)
+    return sum(written.values())
+
+
+def _lines(
+    settings: Settings,
+    store: FeatureStore,
+    view: CompiledView,
+    span: tuple[datetime, datetime],
+    written: Counter[datetime],
+) -> Iterator[bytes]:
+    """Lines for COPY of the newest row of each entity in the span; counts the rows by event time as they pass."""
+    latest = newest_rows(
+        store.config,
+        _source(view.definition.name),
+        [view.definition.token],
+        list(view.features),
+        span,
+        settings.chunk_rows,
+    )
+    for rows in latest:
+        counted = pa.table(rows).group_by(EVENT_TIMESTAMP).aggregate([([], "count_all")]).to_pylist()
+        written.update({row[EVENT_TIMESTAMP]: row["count_all"] for row in counted})
+        yield from lines(view.definition.token, view.features, rows)
 
 
 def _require_not_newer(settings: Settings, view: str, end: datetime) -> None:
@@ -223,30 +242,19 @@ def _newest(settings: Settings, view: str) -> datetime | None:
     return newest
 
 
-def _latest(store: FeatureStore, view: CompiledView, span: tuple[datetime, datetime]) -> pa.Table:
-    """Token and event time of the newest row of each entity in the span, from the lake."""
-    return DeltaOfflineStore.pull_latest_from_table_or_query(
-        config=store.config,
-        data_source=_source(view.definition.name),
-        join_key_columns=[view.definition.token],
-        feature_name_columns=[],
-        timestamp_field=EVENT_TIMESTAMP,
-        created_timestamp_column=CREATED_TIMESTAMP,
-        start_date=span[0],
-        end_date=span[1],
-    ).to_arrow()
-
-
-def _difference(settings: Settings, view: CompiledView, span: tuple[datetime, datetime], latest: pa.Table) -> str:
-    """How the online rows of the span differ from the lake's newest rows, in counts; empty when they do not."""
-    counted = latest.group_by(EVENT_TIMESTAMP).aggregate([([], "count_all")]).to_pylist()
-    expected = {(feature, row[EVENT_TIMESTAMP]): row["count_all"] for row in counted for feature in view.features}
-    online = database.rows(
-        settings,
+def _difference(
+    connection: database.Connection,
+    view: CompiledView,
+    span: tuple[datetime, datetime],
+    written: Mapping[datetime, int],
+) -> str:
+    """How the online rows of the span differ from the rows that were read from the lake, in counts; empty when not."""
+    expected = {(feature, at): rows for at, rows in written.items() for feature in view.features}
+    online = database.execute(
+        connection,
         f"SELECT feature_name, event_ts, count(*) AS n FROM {_online_table(view.definition.name)} "
-        "WHERE event_ts BETWEEN :start AND :end GROUP BY 1, 2",
+        "WHERE event_ts >= :start GROUP BY 1, 2",
         start=span[0],
-        end=span[1],
     )
     found = {(row["feature_name"], row["event_ts"]): row["n"] for row in online}
     wrong = {key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)}
@@ -255,32 +263,6 @@ def _difference(settings: Settings, view: CompiledView, span: tuple[datetime, da
     rows, wanted = (sum(part.get(key, 0) for key in wrong) for part in (found, expected))
     features = sorted({feature for feature, _ in wrong})
     return f"{rows} values in place of {wanted} of {', '.join(features)}"
-
-
-def _remove_leftovers(
-    settings: Settings, view: CompiledView, span: tuple[datetime, datetime], latest: pa.Table
-) -> None:
-    """Take out online rows of the span whose entity a correction removed from the lake, or whose feature is no more."""
-    token = view.definition.token
-    with database.transaction(settings) as connection:
-        database.execute(connection, "CREATE TEMP TABLE kept (entity_key bytea) ON COMMIT DROP")
-        database.copy_in(connection, "kept", ["entity_key"], _keys(token, latest[token]), binary=False)
-        database.execute(
-            connection,
-            f"DELETE FROM {_online_table(view.definition.name)} o WHERE o.event_ts BETWEEN :start AND :end "
-            "AND (o.feature_name <> ALL(:features) OR NOT EXISTS (SELECT FROM kept WHERE kept.entity_key = o.entity_key))",
-            start=span[0],
-            end=span[1],
-            features=list(view.features),
-        )
-
-
-def _keys(token: str, values: pa.ChunkedArray) -> Iterator[bytes]:
-    """Feast's serialised entity keys as lines of COPY's text format."""
-    for chunk in values.chunks:
-        keys = (EntityKey(join_keys=[token], entity_values=[FeastValue(string_val=v)]) for v in chunk.to_pylist())
-        lines = (serialize_entity_key(key, entity_key_serialization_version=_KEY_VERSION).hex() for key in keys)
-        yield "".join(f"\\\\x{line}\n" for line in lines).encode()
 
 
 def _online_table(view: str) -> str:
