@@ -138,7 +138,7 @@ def count_dated_later(
                 continue
             lake.scan(connection, contract.source, table, dates=[d for d in lake.dates(table) if d <= as_of])
             later = ", ".join(f'count(*) FILTER (CAST("{c}" AS DATE) > {PARTITION})' for c in dated)
-            counts = connection.execute(f'SELECT {later} FROM "{contract.source}"').fetchone() or ()
+            (counts,) = connection.execute(f'SELECT {later} FROM "{contract.source}"').fetchall()
             counted |= {(contract.source, c): int(n) for c, n in zip(dated, counts, strict=True)}
     return counted
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -198,6 +198,17 @@ def test_dates_after_the_event_are_refused_unless_a_person_promised(settings: Se
     verdict = check({"one": random.normal(size=2_000)}, label, lineage=lineage, dated_later=counted)
     assert [f.suspicion for f in verdict.blocking] == [Suspicion.DATED_LATER]
     assert "loans.paid_on, which in 1 rows holds a date after" in verdict.blocking[0].reason
+
+
+def test_the_dates_of_several_sources_are_counted(settings: Settings) -> None:
+    """Found on a model over transactions and investigations: the second source stopped on the first one's open result."""
+    others = LOANS.model_copy(update={"source": "other_loans"})
+    on = date(2026, 3, 31)
+    rows = pa.table({"paid_on": pa.array([datetime(2026, 4, 5, tzinfo=UTC)]), "business_date": pa.array([on])})
+    for contract in (LOANS, others):
+        Lake(settings).replace_date(f"source/{contract.source}", on, rows)
+    columns = {("loans", "paid_on"), ("other_loans", "paid_on")}
+    assert count_dated_later(settings, [LOANS, others], AS_OF, columns) == dict.fromkeys(sorted(columns), 1)
 
 
 def test_a_check_of_nothing_has_not_passed() -> None:
