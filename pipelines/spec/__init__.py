@@ -4,8 +4,9 @@ Standard library, pydantic and yaml only, so a DAG file may read them. Every err
 remedy. Unknown keys are refused with the closest known name; thresholds have no default in code.
 """
 
+from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.base import Strict, closest
-from pipelines.spec.loading import load_contract, load_model, load_policy, model_names
+from pipelines.spec.loading import load_activity_limits, load_contract, load_model, load_policy, model_names
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
 from pipelines.spec.source import (
@@ -21,6 +22,7 @@ from pipelines.spec.source import (
 )
 
 __all__ = [
+    "ActivityLimits",
     "BusinessDateRule",
     "Column",
     "Contract",
@@ -41,6 +43,7 @@ __all__ = [
     "Validation",
     "Volume",
     "closest",
+    "load_activity_limits",
     "load_contract",
     "load_model",
     "load_policy",
