@@ -33,6 +33,7 @@ class Planted(Value):
         rows: rows written, dirty ones included, by source and business date.
         dirty: rows spoiled or repeated, by source, business date and kind.
         events: defaults, charge-offs among them, and repayments, by month of the event (YYYY-MM), reported or not.
+        laundering: rows of the tables in truth/ by typology, customers who launder, and look-alikes by what they do.
     """
 
     customers: int
@@ -46,6 +47,7 @@ class Planted(Value):
     rows: dict[str, dict[date, int]]
     dirty: dict[str, dict[date, dict[str, int]]]
     events: dict[str, dict[str, int]]
+    laundering: dict[str, dict[str, int]]
 
 
 def generate(
@@ -92,6 +94,7 @@ def generate(
         rows=tally.rows,
         dirty=tally.dirty,
         events=tally.events,
+        laundering=tally.laundering,
     )
     (building / PLANTED).write_text(json.dumps(planted.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
     _replace(target, building)

@@ -34,7 +34,9 @@ def test_the_same_arguments_give_the_same_bytes_on_one_thread_and_on_three(tmp_p
     for name, workers in (("one", 1), ("three", 3), ("again", 3)):
         generate(tmp_path / name, customers=3 * BLOCK_CUSTOMERS + 500, workers=workers, **SHORT)
     one = digests(tmp_path / "one")
-    assert len(one) == 5 * 3 + 2 + 1  # five sources on three dates, applications at two month-ends, planted.json
+    assert (
+        len(one) == 6 * 3 + 2 + 3 + 1
+    )  # six sources on three dates, applications at two month-ends, truth, planted.json
     assert digests(tmp_path / "three") == one
     assert digests(tmp_path / "again") == one
 
@@ -64,7 +66,7 @@ def test_another_seed_is_another_bank(tmp_path: Path) -> None:
     generate(tmp_path / "b", customers=300, seed=2, **SHORT)
     a, b = digests(tmp_path / "a"), digests(tmp_path / "b")
     assert a.keys() == b.keys()
-    full = {path for path in a if "snapshots" in path or "transactions" in path}
+    full = {path for path in a if "snapshots" in path or "/transactions/" in path}
     assert len(full) == 9
     assert not [path for path in full if a[path] == b[path]]
 
@@ -163,6 +165,13 @@ def _peak_mb(folder: Path, customers: int) -> float:
 
 def test_the_smallest_bank_is_complete(tmp_path: Path) -> None:
     planted = generate(tmp_path, customers=1, months=2, nights=2)
-    for source in ("account_snapshots", "customer_snapshots", "transactions", "outcomes", "protected_attributes"):
+    for source in (
+        "account_snapshots",
+        "customer_snapshots",
+        "transactions",
+        "outcomes",
+        "investigations",
+        "protected_attributes",
+    ):
         for day in planted.business_dates:
             assert pq.read_metadata(tmp_path / bank.NAME / source / f"{day}.parquet").num_columns > 2
