@@ -5,7 +5,7 @@ remedy. Unknown keys are refused with the closest known name; thresholds have no
 """
 
 from pipelines.spec.base import Strict, closest
-from pipelines.spec.loading import load_contract, load_model, load_policy, model_names
+from pipelines.spec.loading import load_contract, load_model, load_policy, load_typologies, model_names
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
 from pipelines.spec.source import (
@@ -19,11 +19,14 @@ from pipelines.spec.source import (
     Reference,
     Volume,
 )
+from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
 __all__ = [
     "BusinessDateRule",
     "Column",
+    "Condition",
     "Contract",
+    "EvidenceFilter",
     "Expectation",
     "Feature",
     "FilesLocation",
@@ -38,11 +41,14 @@ __all__ = [
     "Strict",
     "Training",
     "TrainingLimits",
+    "Typology",
+    "TypologyPack",
     "Validation",
     "Volume",
     "closest",
     "load_contract",
     "load_model",
     "load_policy",
+    "load_typologies",
     "model_names",
 ]
