@@ -6,7 +6,14 @@ remedy. Unknown keys are refused with the closest known name; thresholds have no
 
 from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.base import Strict, closest
-from pipelines.spec.loading import load_activity_limits, load_contract, load_model, load_policy, model_names
+from pipelines.spec.loading import (
+    load_activity_limits,
+    load_contract,
+    load_model,
+    load_policy,
+    load_typologies,
+    model_names,
+)
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
 from pipelines.spec.source import (
@@ -20,12 +27,15 @@ from pipelines.spec.source import (
     Reference,
     Volume,
 )
+from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
 __all__ = [
     "ActivityLimits",
     "BusinessDateRule",
     "Column",
+    "Condition",
     "Contract",
+    "EvidenceFilter",
     "Expectation",
     "Feature",
     "FilesLocation",
@@ -40,6 +50,8 @@ __all__ = [
     "Strict",
     "Training",
     "TrainingLimits",
+    "Typology",
+    "TypologyPack",
     "Validation",
     "Volume",
     "closest",
@@ -47,5 +59,6 @@ __all__ = [
     "load_contract",
     "load_model",
     "load_policy",
+    "load_typologies",
     "model_names",
 ]
