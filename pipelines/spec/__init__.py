@@ -10,11 +10,13 @@ from pipelines.spec.loading import (
     load_activity_limits,
     load_contract,
     load_model,
+    load_network_limits,
     load_policy,
     load_typologies,
     model_names,
 )
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
+from pipelines.spec.network import NetworkLimits
 from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
 from pipelines.spec.source import (
     BusinessDateRule,
@@ -42,6 +44,7 @@ __all__ = [
     "Freshness",
     "Label",
     "Model",
+    "NetworkLimits",
     "Policy",
     "PostgresLocation",
     "Reference",
@@ -58,6 +61,7 @@ __all__ = [
     "load_activity_limits",
     "load_contract",
     "load_model",
+    "load_network_limits",
     "load_policy",
     "load_typologies",
     "model_names",

@@ -14,6 +14,7 @@ from pipelines.contracts import DataFault
 from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
+from pipelines.spec.network import NetworkLimits
 from pipelines.spec.policy import Policy
 from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
 from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
@@ -60,6 +61,12 @@ def load_typologies(folders: Sequence[Path], name: str) -> TypologyPack:
     return _named_as_its_file(pack, pack.pack, folder, name)
 
 
+def load_network_limits(folder: Path, name: str) -> NetworkLimits:
+    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
+    limits = _load(NetworkLimits, _file_named(folder, name, "policy"))
+    return _named_as_its_file(limits, limits.policy, folder, name)
+
+
 def model_names(folder: Path) -> list[str]:
     """Names of all model files of a folder, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
@@ -96,6 +103,8 @@ def _load(kind: type[LoadedFile], path: Path) -> LoadedFile:
 def _page(kind: type[Strict]) -> str:
     pages: dict[type[Strict], str] = {Contract: "docs/contracts.md", TypologyPack: "docs/training.md"}
     return pages.get(kind, "docs/onboarding.md")
+
+    return {Contract: "docs/contracts.md", NetworkLimits: "docs/aml_network.md"}.get(kind, "docs/onboarding.md")
 
 
 def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:
