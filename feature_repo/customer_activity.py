@@ -41,12 +41,13 @@ def _payments(transactions: ir.Table, business_date: ir.DateScalar) -> ir.Table:
         transactions.customer_token.notnull(), booked_on <= business_date
     )
     # A payment delivered again under a later date is that payment corrected, not a second one.
-    said = ("customer_token", "booked_on", "amount", "channel", "country", "direction")
+    said = ("customer_token", "account_token", "booked_on", "amount", "channel", "country", "direction")
     rows = rows.group_by("transaction_token").agg(**{name: rows[name].argmax(rows.business_date) for name in said})
     incoming, cash = rows.direction == "credit", rows.channel.isin(list(LIMITS.cash_channels))
     under = LIMITS.reporting_threshold
     return rows.select(
         "customer_token",
+        "account_token",
         "booked_on",
         "amount",
         age=business_date.delta(rows.booked_on, unit="day"),
@@ -85,13 +86,17 @@ def _sums(payments: ir.Table) -> ir.Table:
 
 
 def _awakening(payments: ir.Table) -> ir.Table:
-    """The longest silence that ended within the last 30 days, and what was moved since."""
-    by_day = payments.group_by("customer_token", "booked_on", "age").agg(amount=payments.amount.sum())
-    before = by_day.age.lag().over(group_by="customer_token", order_by="booked_on")
+    """The longest silence of an account that ended within the last 30 days, and what woken accounts have moved since."""
+    by_day = payments.group_by("customer_token", "account_token", "booked_on", "age").agg(amount=payments.amount.sum())
+    before = by_day.age.lag().over(group_by=["customer_token", "account_token"], order_by="booked_on")
     gaps = by_day.mutate(silence=before - by_day.age)
     recent = gaps.filter(gaps.age < 30)
-    return recent.group_by("customer_token").agg(
-        longest_silence_30d=recent.silence.max(), moved_30d=recent.amount.sum()
+    accounts = recent.group_by("customer_token", "account_token").agg(
+        silence=recent.silence.max(), moved=recent.amount.sum()
+    )
+    return accounts.group_by("customer_token").agg(
+        longest_silence_30d=accounts.silence.max(),
+        amount_after_silence_30d=accounts.moved.sum(where=accounts.silence >= LIMITS.dormant_days),
     )
 
 
@@ -133,6 +138,6 @@ def _against_peers(t: ir.Table) -> ir.Table:
         "round_payments_30d": t.round_payments_30d,
         "round_share_30d": t.round_amount_30d / moved.nullif(0),
         "longest_silence_30d": t.longest_silence_30d,
-        "amount_after_silence_30d": ibis.ifelse(t.longest_silence_30d >= LIMITS.dormant_days, t.moved_30d, 0.0),
+        "amount_after_silence_30d": t.amount_after_silence_30d,
     }
     return t.select("customer_token", **{name: ibis.ifelse(t.complete, value, None) for name, value in found.items()})

@@ -71,7 +71,13 @@ PEOPLE = {"anna": "mass", "ben": "mass", "carl": "mass", "dora": "private", "ban
 def paid(customer: str | None, age: float, amount: float = 100.0, **changes: Any) -> Row:
     """A transfer out at home, `age` days before the noon of the business date."""
     booked_at = datetime(ON.year, ON.month, ON.day, 12, tzinfo=UTC) - timedelta(days=age)
-    row = {"customer_token": customer, "booked_at": booked_at, "amount": amount, "business_date": booked_at.date()}
+    row = {
+        "customer_token": customer,
+        "account_token": f"current of {customer}",
+        "booked_at": booked_at,
+        "amount": amount,
+        "business_date": booked_at.date(),
+    }
     return row | {"channel": "transfer", "country": "DE", "direction": "debit", "currency": "EUR"} | changes
 
 
@@ -128,8 +134,9 @@ def test_corridors_and_round_amounts(ask):
     assert (anna["round_payments_30d"], anna["round_share_30d"]) == (1, pytest.approx(1_500 / 3_000.5))
 
 
-def test_a_customer_who_wakes(ask):
-    anna = ask([paid("anna", 95), got(5, 4_000.0), paid("anna", 4, 3_900.0)])["anna"]
+def test_an_account_that_wakes_though_the_customer_has_another(ask):
+    daily = [paid("anna", age, account_token="card") for age in range(100)]
+    anna = ask([*daily, paid("anna", 95), got(5, 4_000.0), paid("anna", 4, 3_900.0)])["anna"]
     assert (anna["longest_silence_30d"], anna["amount_after_silence_30d"]) == (90, 7_900.0)
     awake = ask([paid("anna", age) for age in range(0, 100, 20)])["anna"]
     assert (awake["longest_silence_30d"], awake["amount_after_silence_30d"]) == (20, 0.0)
