@@ -35,7 +35,7 @@ def test_the_same_arguments_give_the_same_bytes_on_one_thread_and_on_three(tmp_p
         generate(tmp_path / name, customers=3 * BLOCK_CUSTOMERS + 500, workers=workers, **SHORT)
     one = digests(tmp_path / "one")
     assert (
-        len(one) == 6 * 3 + 2 + 3 + 1
+        len(one) == 6 * 3 + 2 + 4 + 1
     )  # six sources on three dates, applications at two month-ends, truth, planted.json
     assert digests(tmp_path / "three") == one
     assert digests(tmp_path / "again") == one
