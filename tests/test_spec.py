@@ -111,6 +111,15 @@ def test_dates_that_cannot_be_told_apart() -> None:
     assert Contract.model_validate(changed(undated, "business_date.cadence", "once"))
 
 
+def test_only_a_file_of_its_own_reaches_back() -> None:
+    reaching = changed(CONTRACT, "business_date.reaches_back_days", 31)
+    assert Contract.model_validate(reaching).business_date.reaches_back_days == 31
+    with pytest.raises(ValueError, match="would belong to several"):
+        Contract.model_validate(changed(reaching, "location.path", "accounts.parquet"))
+    with pytest.raises(ValueError, match="needs a column"):
+        Contract.model_validate(changed(reaching, "business_date", {"cadence": "day", "reaches_back_days": 1}))
+
+
 def test_ids_have_another_name_in_the_lake() -> None:
     agreed = Contract.model_validate(CONTRACT)
     assert [agreed.lake_name(name) for name in ("account_id", "balance")] == ["account_token", "balance"]

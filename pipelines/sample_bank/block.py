@@ -17,7 +17,7 @@ from pipelines.sample_bank.customers import draw_customers
 from pipelines.sample_bank.dates import NEVER, Calendar, day_number, first_day, month_end, month_number
 from pipelines.sample_bank.dirt import Dirt
 from pipelines.sample_bank.investigations import Cases, Investigators, investigations
-from pipelines.sample_bank.people import draw_people
+from pipelines.sample_bank.people import draw_people, look_alikes
 from pipelines.sample_bank.schemes import plan_schemes, truth_tables
 from pipelines.sample_bank.tally import Tally
 from pipelines.sample_bank.transactions import book, transactions
@@ -135,13 +135,13 @@ class Block:
     def _write_truth(self) -> None:
         """What launders, for whoever wants to know how much of it was found. No source: no contract, no business date."""
         tables = truth_tables(self._schemes, self._customers, np.concatenate(self._scheme_ids))
+        tables["look_alikes"] = look_alikes(self._people, self._customer_ids)
         for name, table in tables.items():
             self._writer.write("truth", name, self._block, table)
-            self._tally.planted(name, _counts(table["typology"]))
-        look_alikes = {kind: len(rows) for kind, rows in self._people.look_alikes.items()}
-        self._tally.planted("look_alikes", look_alikes)
-        customers = tables["accounts"]["customer_id"]
-        self._tally.planted("customers", {"launderers": len(customers.unique())})
+            self._tally.planted(name, _counts(table["kind" if name == "look_alikes" else "typology"]))
+        launderers = len(tables["accounts"]["customer_id"].unique())
+        unknown = int(self._people.no_customer.sum())
+        self._tally.planted("customers", {"launderers": launderers, "unknown_to_their_account": unknown})
 
     def _count_events(self) -> None:
         book = self._book

@@ -46,6 +46,8 @@ class Stream(IntEnum):
     SALES = 33
     HIGH_RISK_REMITTANCES = 34
     WAKING = 35
+    FREELANCING = 36
+    INVESTING = 37
     STRUCTURING = 50
     FAN_IN = 51
     FAN_OUT = 52

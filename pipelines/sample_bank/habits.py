@@ -42,7 +42,10 @@ from pipelines.sample_bank.customers import MEDIAN_INCOME
 from pipelines.sample_bank.draws import Stream
 
 _MERCHANTS, _EMPLOYERS, _LANDLORDS, _MACHINES, _PEOPLE = 40_000, 9_000, 7_000, 2_500, 5_000_000
+_TENANTS, _CLIENTS, _BROKERS = 5_000_000_000, 2_000_000_000, 12
 _ABROAD = FIRST_HIGH_RISK
+_WELL_OFF = 0.6
+_FIRST_BROKER = 9_000_000_000
 _STANDING_ORDERS = np.array([50, 50, 100, 100, 150, 200, 250, 300, 500, 500, 1000, 2000])
 
 Pattern = Callable[[Span], Bookings]
@@ -232,7 +235,7 @@ def savings(span: Span) -> Bookings:
 def big_purchases(span: Span) -> Bookings:
     """Savings taken back, and a day or so later nearly all of it paid for a car or a kitchen."""
     draw = span.draw(Stream.BIG_PURCHASES)
-    who, day = span.some_days(draw, span.here, 0.0004)
+    who, day = span.some_days(draw, span.here, 0.001)
     count = len(who)
     came = moment(day, 7 + 4 * draw.random(count))
     went = moment(np.minimum(day + draw.integers(0, 4, count), span.last), 12 + 8 * draw.random(count))
@@ -274,12 +277,49 @@ def business_income(span: Span) -> Bookings:
     count = len(who)
     return bookings(
         account=span.current_accounts(who),
-        counterparty=outside(FIRM, 10_000 + span.customers.numbers[who] * 40 + draw.integers(0, 40, count)),
+        counterparty=_client(span.customers.numbers[who], draw.integers(0, 40, count)),
         amount=900 * np.exp(0.8 * draw.standard_normal(count)),
         at=moment(day, 6 * draw.random(count)),
         channel=TRANSFER,
         country=HOME,
         direction=CREDIT,
+    )
+
+
+def freelancing(span: Span) -> Bookings:
+    """One customer in twenty-five is paid by several firms instead of, or besides, an employer."""
+    draw = span.draw(Stream.FREELANCING)
+    here = span.here
+    who, day = span.some_days(draw, here[span.customers.numbers[here] * 17 % 25 == 3], 0.15)
+    count = len(who)
+    return bookings(
+        account=span.current_accounts(who),
+        counterparty=_client(span.customers.numbers[who], draw.integers(0, 9, count)),
+        amount=0.35 * span.income[who] * np.exp(0.8 * draw.standard_normal(count)),
+        at=moment(day, 6 * draw.random(count)),
+        channel=TRANSFER,
+        country=HOME,
+        direction=CREDIT,
+    )
+
+
+def investing(span: Span) -> Bookings:
+    """Half of those who are well off move money to and from their broker, in round sums mostly."""
+    draw = span.draw(Stream.INVESTING)
+    here = span.here
+    who = here[(span.customers.log_income[here] > _WELL_OFF) & (span.customers.numbers[here] % 2 == 0)]
+    who, day = span.some_days(draw, who, 0.025)
+    count = len(who)
+    amount = 3_000 * np.exp(1.1 * draw.standard_normal(count))
+    places = -draw.choice([-2, 1, 2, 3], count, p=[0.3, 0.1, 0.3, 0.3]).astype(float)
+    return bookings(
+        account=span.current_accounts(who),
+        counterparty=outside(SAVINGS_ACCOUNT, _FIRST_BROKER + span.customers.numbers[who] % _BROKERS),
+        amount=np.maximum(np.round(amount * 10**places) / 10**places, 100),
+        at=moment(day, 8 + 10 * draw.random(count)),
+        channel=TRANSFER,
+        country=HOME,
+        direction=draw.integers(0, 2, count),
     )
 
 
@@ -294,7 +334,7 @@ def tenants(span: Span) -> Bookings:
     flats, number = flats[due], number[due]
     return bookings(
         account=span.current_accounts(flats),
-        counterparty=outside(PERSON, _PEOPLE + number),
+        counterparty=outside(PERSON, _PEOPLE + number % _TENANTS),
         amount=400 + 10.0 * (number * 31 % 90),
         at=moment(day, 6 * draw.random(len(flats))),
         channel=TRANSFER,
@@ -342,6 +382,11 @@ def waking(span: Span) -> Bookings:
     )
 
 
+def _client(customer: Numbers, place: Numbers) -> Numbers:
+    """A firm among those that a customer works for."""
+    return outside(FIRM, (customer * 41 + place) % _CLIENTS)
+
+
 def _look_alikes(span: Span, kind: str) -> Numbers:
     return np.sort(span.people.look_alikes[kind])
 
@@ -360,6 +405,8 @@ PATTERNS: tuple[tuple[Stream, Pattern], ...] = (
     (Stream.BIG_PURCHASES, big_purchases),
     (Stream.TAKINGS, takings),
     (Stream.BUSINESS_INCOME, business_income),
+    (Stream.FREELANCING, freelancing),
+    (Stream.INVESTING, investing),
     (Stream.TENANTS, tenants),
     (Stream.SALES, sales),
     (Stream.WAKING, waking),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
+from pipelines.sample_bank import columns
 from pipelines.sample_bank.columns import Numbers
 from pipelines.sample_bank.customers import Customers
 from pipelines.sample_bank.dates import NEVER, Calendar, day_number
@@ -64,6 +66,15 @@ def draw_people(seed: int, block: int, customers: Customers, calendar: Calendar,
         employer=_one_of(draw, parts["small_employers"], ordinary, laundering.paid_by_small_employers),
         landlord=_one_of(draw, parts["landlords"], ordinary, laundering.tenants_of_landlords),
         no_customer=ordinary & (draw.random(count) < laundering.accounts_without_customer),
+    )
+
+
+def look_alikes(people: People, customer_ids: Numbers) -> pa.Table:
+    """One row per customer who looks like a launderer and is none, with what the customer does."""
+    rows = np.concatenate(list(people.look_alikes.values()))
+    kinds = np.repeat(np.arange(len(people.look_alikes)), [len(of_kind) for of_kind in people.look_alikes.values()])
+    return pa.table(
+        {"customer_id": columns.text(customer_ids[rows]), "kind": columns.choice(kinds, tuple(people.look_alikes))}
     )
 
 

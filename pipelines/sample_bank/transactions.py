@@ -21,6 +21,7 @@ from pipelines.sample_bank.bookings import (
     Bookings,
     Span,
     day_of,
+    moment,
     outside,
 )
 from pipelines.sample_bank.columns import Numbers, numbered
@@ -32,9 +33,9 @@ from pipelines.sample_bank.schemes import Schemes
 CURRENCY = "EUR"
 UNKNOWN_CURRENCY = "QQQ"
 UNKNOWN_DIRECTION = "reversal"
-DAYS_IN_FUTURE = 365
+MINUTES_TOO_LATE = 90
+"""What a clock that is wrong adds to the end of the file's day, at most."""
 
-_MICROSECONDS_A_DAY = 86_400_000_000
 _KINDS = {"amount": np.float64, "channel": np.int8, "country": np.int8, "direction": np.int8}
 
 
@@ -85,7 +86,7 @@ def transactions(
     dirt = Dirt("transactions", span.seed, span.block, span.last, len(numbers) - booked.schemed)
     rows = dirt.with_repeats(np.arange(len(numbers)))
     bookings = bookings.of(rows)
-    currency = _spoil(dirt, bookings)
+    currency = _spoil(dirt, bookings, span.last)
     customer = bookings.account // 10 - span.customers.numbers[0]
     ids = numbered(f"T{day:%Y%m%d}", numbers[rows], 24)
     table = pa.table(
@@ -105,13 +106,14 @@ def transactions(
     return table, dirt.counts, ids[len(numbers) - booked.schemed : len(numbers)]
 
 
-def _spoil(dirt: Dirt, bookings: Bookings) -> Numbers:
+def _spoil(dirt: Dirt, bookings: Bookings, last: int) -> Numbers:
     """Spoil the bookings where they are; return the currency of each."""
     currency = np.zeros(len(bookings), dtype=np.int8)
     currency[dirt.at("unknown_currency")] = 1
     bookings.amount[dirt.at("negative_amount")] *= -1
     bookings.amount[dirt.at("zero_amount")] = 0
-    bookings.at[dirt.at("future_booked_at")] += DAYS_IN_FUTURE * _MICROSECONDS_A_DAY
+    at = dirt.at("booked_too_late")
+    bookings.at[at] = moment(last + 1, (1 + at % MINUTES_TOO_LATE) / 60)
     at = dirt.at("self_transfer")
     bookings.counterparty[at] = bookings.account[at]
     bookings.direction[dirt.at("unknown_direction")] = len(DIRECTIONS)

@@ -114,10 +114,13 @@ class BusinessDateRule(Strict):
             per-date file, and belong to their own date in an all-dates file. None for a per-date file without one.
         cadence: how often a date is expected; gaps are found with it, and `month` also lets a row carry any day of the
             business date's month.
+        reaches_back_days: a per-date file also holds rows dated up to this many days before its business date, as one of all
+            that was booked since the file before. They belong to the file's business date.
     """
 
     column: str | None = None
     cadence: Literal["day", "week", "month", "once"] = "day"
+    reaches_back_days: Annotated[int, Field(ge=0, le=366)] = 0
 
 
 class Volume(Strict):
@@ -195,6 +198,12 @@ class Contract(Strict):
             if name not in self.columns:
                 raise ValueError(f"{where}: {name!r} is not among columns{closest(name, self.columns)}")
         self._require_usable_columns()
+        dated = self.business_date
+        if dated.reaches_back_days and not (dated.column and dated.cadence in ("day", "week") and self._comes_per_date):
+            raise ValueError(
+                "business_date.reaches_back_days needs a column, cadence day or week, and a file per date: "
+                "a row cut from one file for all dates would belong to several"
+            )
         entities = [c.token for c in self.columns.values() if c.token and c.role is None]
         for reference in self.references:
             if reference.token not in entities:

@@ -27,6 +27,7 @@ def planted(bank_folder: Path) -> Planted:
 def bank(planted: Planted, bank_folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A view per source over all its files, with the business date as `on_date`, and the truth as `true_<table>`."""
     with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
         view_sources(connection, bank_folder)
         yield connection
 

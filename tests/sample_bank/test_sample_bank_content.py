@@ -82,7 +82,7 @@ def test_row_counts_are_those_written_down(planted: Planted, bank_folder: Path) 
         ("transactions", "negative_amount", "amount < 0"),
         ("transactions", "zero_amount", "amount = 0"),
         ("transactions", "unknown_currency", "currency <> 'EUR'"),
-        ("transactions", "future_booked_at", "booked_at > on_date + 300"),
+        ("transactions", "booked_too_late", "booked_at >= on_date + 1"),
         ("transactions", "self_transfer", "account_id = counterparty_id"),
         ("transactions", "unknown_direction", "direction NOT IN ('credit', 'debit')"),
         ("transactions", "null_key", "txn_id IS NULL"),
@@ -274,7 +274,7 @@ def test_transactions_are_those_since_the_business_date_before_and_of_every_kind
     """In the last twelve months; before, those of the date alone."""
     booked = (
         "SELECT min(CAST(booked_at AT TIME ZONE 'UTC' AS DATE)), max(CAST(booked_at AT TIME ZONE 'UTC' AS DATE)), "
-        "count(DISTINCT CAST(booked_at AT TIME ZONE 'UTC' AS DATE)) FROM transactions WHERE booked_at < on_date + 300 "
+        "count(DISTINCT CAST(booked_at AT TIME ZONE 'UTC' AS DATE)) FROM transactions WHERE booked_at < on_date + 1 "
     )
     for before, day in zip(planted.business_dates, planted.business_dates[1:], strict=False):
         first = before + timedelta(days=1) if day >= date(2025, 7, 1) else day

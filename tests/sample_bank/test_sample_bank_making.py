@@ -34,9 +34,8 @@ def test_the_same_arguments_give_the_same_bytes_on_one_thread_and_on_three(tmp_p
     for name, workers in (("one", 1), ("three", 3), ("again", 3)):
         generate(tmp_path / name, customers=3 * BLOCK_CUSTOMERS + 500, workers=workers, **SHORT)
     one = digests(tmp_path / "one")
-    assert (
-        len(one) == 6 * 3 + 2 + 3 + 1
-    )  # six sources on three dates, applications at two month-ends, truth, planted.json
+    by_date, at_month_ends, truth, planted = 6 * 3, 2, 4, 1
+    assert len(one) == by_date + at_month_ends + truth + planted
     assert digests(tmp_path / "three") == one
     assert digests(tmp_path / "again") == one
 
