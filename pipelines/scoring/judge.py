@@ -81,12 +81,13 @@ def with_more_review(judged: Judged, reasons: Mapping[str, Mask]) -> Judged:
     if not found:
         return judged
     more = _any(found, judged.accepted.num_rows)
-    both = pc.binary_join_element_wise(
-        judged.review_reason, _spread(_joined(found, more), more), REASONS, null_handling="skip"
-    )
+    either = _numpy(judged.review_reason.is_valid()) | more
+    first = judged.review_reason.filter(pa.array(either))
+    then = _spread(_joined(found, more), more).filter(pa.array(either))
+    both = pc.binary_join_element_wise(first, then, REASONS, null_handling="skip")
     return replace(
         judged,
-        review_reason=pc.if_else(pc.or_(judged.review_reason.is_valid(), pa.array(more)), both, None),
+        review_reason=_spread(both, either),
         review_counts={**judged.review_counts, **_counts(found)},
     )
 

@@ -36,6 +36,7 @@ from pipelines.training.catboost_model import CatBoostModel
 from pipelines.training.isolation import IsolationForest
 from pipelines.training.recipe import Parameters, Recipe, require_known_parameters
 from pipelines.training.rows import Features, Mask, Rows
+from pipelines.training.rules import Findings
 
 FILE = "combined.json"
 TYPOLOGIES = "typologies.json"
@@ -57,7 +58,7 @@ class OwnParameters(Value):
 
     trees: Annotated[int, Field(ge=10, le=1000)] = 100
     max_samples: Annotated[int, Field(ge=16, le=65_536)] = 256
-    least_weight: Annotated[float, Field(ge=0, le=1)] = 0.25
+    least_weight: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
 class Weighed(Value):
@@ -114,13 +115,58 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class CombinedModel:
-    """The three parts and how they are put together."""
+class Views:
+    """The three parts, not yet weighed."""
 
     supervised: CatBoostModel
     forest: IsolationForest
     pack: TypologyPack
+    may_be_absent: tuple[str, ...]
+
+    def of(self, features: Features) -> Seen:
+        """What each part says of each row."""
+        log_odds = _or_nan(self.supervised.log_odds(features))
+        found = rules.judge(self.pack, self.may_be_absent, features)
+        values = {
+            "supervised": logistic(log_odds),
+            "anomaly": _or_nan(self.forest.part(features)),
+            "typologies": _or_nan(found.part),
+        }
+        evidence = {
+            "supervised": log_odds,
+            "anomaly": _evidence(values["anomaly"]),
+            "typologies": _evidence(values["typologies"]),
+        }
+        return Seen(values, evidence, found)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the parts say of rows, by part; NaN where a part has no value."""
+
+    values: dict[str, Scores]
+    evidence: dict[str, Scores]
+    found: Findings
+
+    @property
+    def unsure(self) -> dict[str, Mask]:
+        """By reason, the rows of which a part cannot say all."""
+        unknown = {f"typology {name} cannot be judged": mask for name, mask in self.found.unknown.items()}
+        absent = {f"part {name} absent": np.isnan(value) for name, value in self.values.items()}
+        return unknown | {reason: mask for reason, mask in absent.items() if mask.any()}
+
+
+@dataclass(frozen=True)
+class CombinedModel:
+    """The three parts and how they are put together."""
+
+    views: Views
     combination: Combination
+
+    @property
+    def pack(self) -> TypologyPack:
+        """The typologies the model was trained with."""
+        return self.views.pack
 
     def log_odds(self, features: Features) -> Scores:
         """Log odds of each row, before calibration."""
@@ -128,26 +174,14 @@ class CombinedModel:
 
     def in_parts(self, features: Features) -> Parts:
         """The log odds and what they were put together from."""
-        found = rules.judge(self.pack, self.combination.may_be_absent, features)
-        supervised = self.supervised.log_odds(features)
-        values = {
-            "supervised": _or_nan(logistic(supervised)),
-            "anomaly": _or_nan(self.forest.part(features)),
-            "typologies": _or_nan(found.part),
-        }
-        evidence = {name: _evidence(value) for name, value in values.items()} | {"supervised": _or_nan(supervised)}
-        return Parts(
-            log_odds=self.combination.log_odds(evidence),
-            values=values,
-            typologies_met=found.met,
-            unsure=_unsure(values, found.unknown),
-        )
+        seen = self.views.of(features)
+        return Parts(self.combination.log_odds(seen.evidence), seen.values, seen.found.met, seen.unsure)
 
     def files(self) -> dict[str, bytes]:
         """Each part in its own format, the typologies as they were, and the weights."""
         return {
-            **self.supervised.files(),
-            **self.forest.files(),
+            **self.views.supervised.files(),
+            **self.views.forest.files(),
             TYPOLOGIES: json.dumps(self.pack.model_dump(mode="json"), indent=1).encode(),
             FILE: json.dumps(self.combination.model_dump(mode="json"), indent=1).encode(),
         }
@@ -157,7 +191,7 @@ class CombinedModel:
         moves = {name: part.weight * part.spread for name, part in self.combination.parts.items()}
         whole = sum(moves.values()) or 1.0
         shares = {name: 100.0 * move / whole for name, move in moves.items()}
-        own = {n: share / 100.0 * shares["supervised"] for n, share in self.supervised.importance().items()}
+        own = {n: share / 100.0 * shares["supervised"] for n, share in self.views.supervised.importance().items()}
         return own | {f"part {name}": shares[name] for name in PARTS if name != "supervised"}
 
     def weights(self) -> dict[str, float]:
@@ -187,12 +221,14 @@ def effective_parameters(recipe: Recipe) -> Parameters:
 
 def load(files: Mapping[str, bytes]) -> CombinedModel:
     """The model from its verified files: with the typologies it was permitted with, whatever today's file says."""
-    return CombinedModel(
+    combination = Combination.model_validate_json(files[FILE])
+    views = Views(
         supervised=catboost_model.load(files),
         forest=isolation.load(files),
         pack=TypologyPack.model_validate_json(files[TYPOLOGIES]),
-        combination=Combination.model_validate_json(files[FILE]),
+        may_be_absent=combination.may_be_absent,
     )
+    return CombinedModel(views, combination)
 
 
 def fit(recipe: Recipe, rows: Rows, held_out: Rows) -> CombinedModel:
@@ -200,22 +236,19 @@ def fit(recipe: Recipe, rows: Rows, held_out: Rows) -> CombinedModel:
 
     Raises DataFault when the model has no typologies, or they do not fit its features.
     """
-    pack = _pack(recipe)
-    supervised = catboost_model.fit(_supervised(recipe), rows, held_out)
-    unweighed = _assembled(recipe, supervised, _forest(recipe, rows), pack, rows, dict.fromkeys(PARTS, 1.0), 0.0)
-    evidence = _evidence_of(unweighed, held_out.features)
+    views = _views(recipe, _pack(recipe), rows, catboost_model.fit(_supervised(recipe), rows, held_out))
+    evidence = views.of(held_out.features).evidence
     weights, intercept = weigh(
         np.column_stack([evidence[name] for name in PARTS]), held_out.label, _own(recipe.parameters).least_weight
     )
-    return _assembled(recipe, supervised, unweighed.forest, pack, rows, weights, intercept)
+    return CombinedModel(views, _combination(views, rows, weights, intercept))
 
 
 def refit(recipe: Recipe, rows: Rows, first: CombinedModel) -> CombinedModel:
-    """Fit the parts again on more rows, with the trees and the weights that were found."""
-    supervised = catboost_model.refit(_supervised(recipe), rows, first.supervised)
-    return _assembled(
-        recipe, supervised, _forest(recipe, rows), first.pack, rows, first.weights(), first.combination.intercept
-    )
+    """Fit the parts again on more rows, with the number of trees and the weights that were found."""
+    supervised = catboost_model.refit(_supervised(recipe), rows, first.views.supervised)
+    views = _views(recipe, first.pack, rows, supervised)
+    return CombinedModel(views, _combination(views, rows, first.weights(), first.combination.intercept))
 
 
 def weigh(evidence: Evidence, label: Labels, least: float) -> tuple[dict[str, float], float]:
@@ -242,40 +275,38 @@ def weigh(evidence: Evidence, label: Labels, least: float) -> tuple[dict[str, fl
     return {name: max(value, least) for name, value in zip(PARTS, rounded[1:], strict=True)}, rounded[0]
 
 
-def _assembled(
-    recipe: Recipe,
-    supervised: CatBoostModel,
-    forest: IsolationForest,
-    pack: TypologyPack,
-    rows: Rows,
-    weights: Mapping[str, float],
-    intercept: float,
-) -> CombinedModel:
-    may_be_absent = tuple(n for n in pack.features if recipe.features[n].missing == "allowed")
-    blank = {name: Weighed(weight=weights[name], highest=0.0, spread=0.0) for name in PARTS}
-    made = CombinedModel(
-        supervised, forest, pack, Combination(intercept=intercept, parts=blank, may_be_absent=may_be_absent)
+def _views(recipe: Recipe, pack: TypologyPack, rows: Rows, supervised: CatBoostModel) -> Views:
+    own = _own(recipe.parameters)
+    forest = isolation.grow(
+        recipe.features,
+        rows.population,
+        rows.features.slice(0, 0) if rows.background is None else rows.background.features,
+        seed=recipe.seed % 2**32,
+        trees=own.trees,
+        max_samples=own.max_samples,
     )
-    evidence = _evidence_of(made, rows.population)
-    all_met = 1.0 - float(np.prod([1.0 - typology.points for typology in pack.typologies]))
-    highest = {"anomaly": np.array([1.0]), "typologies": np.array([all_met])}
+    may_be_absent = tuple(name for name in pack.features if recipe.features[name].missing == "allowed")
+    return Views(supervised, forest, pack, may_be_absent)
+
+
+def _combination(views: Views, rows: Rows, weights: Mapping[str, float], intercept: float) -> Combination:
+    """The weights, with what an absent part counts as: the highest evidence a row of training has, or any row could have."""
+    evidence = views.of(rows.population).evidence
+    all_met = 1.0 - np.prod([1.0 - typology.points for typology in views.pack.typologies])
+    highest = {
+        "supervised": np.nanmax(evidence["supervised"]),
+        "anomaly": _evidence(np.array(1.0)),
+        "typologies": _evidence(np.array(all_met)),
+    }
     parts = {
         name: Weighed(
             weight=weights[name],
-            highest=float(np.max(_evidence(highest[name]) if name in highest else evidence[name])),
-            spread=round(float(np.std(evidence[name])), _DIGITS),
+            highest=float(highest[name]),
+            spread=round(float(np.nanstd(evidence[name])), _DIGITS),
         )
         for name in PARTS
     }
-    return CombinedModel(
-        supervised, forest, pack, Combination(intercept=intercept, parts=parts, may_be_absent=may_be_absent)
-    )
-
-
-def _evidence_of(model: CombinedModel, features: Features) -> dict[str, Scores]:
-    values = model.in_parts(features).values
-    evidence = {name: _evidence(values[name]) for name in PARTS}
-    return evidence | {"supervised": model.supervised.log_odds(features)}
+    return Combination(intercept=intercept, parts=parts, may_be_absent=views.may_be_absent)
 
 
 def _evidence(value: Scores) -> Scores:
@@ -287,25 +318,6 @@ def _evidence(value: Scores) -> Scores:
 def _or_nan(values: Scores) -> Scores:
     """Infinity is no value either."""
     return np.where(np.isfinite(values), values, np.nan)
-
-
-def _unsure(values: Mapping[str, Scores], unknown: Mapping[str, Mask]) -> dict[str, Mask]:
-    absent = {f"part {name} absent": np.isnan(value) for name, value in values.items()}
-    found = {f"typology {name} cannot be judged": mask for name, mask in unknown.items()} | absent
-    return {reason: mask for reason, mask in found.items() if mask.any()}
-
-
-def _forest(recipe: Recipe, rows: Rows) -> IsolationForest:
-    own = _own(recipe.parameters)
-    unlabelled = rows.features.slice(0, 0) if rows.background is None else rows.background.features
-    return isolation.grow(
-        recipe.features,
-        rows.population,
-        unlabelled,
-        seed=recipe.seed % 2**32,
-        trees=own.trees,
-        max_samples=own.max_samples,
-    )
 
 
 def _supervised(recipe: Recipe) -> Recipe:

@@ -62,7 +62,7 @@ def judge(pack: TypologyPack, may_be_absent: Collection[str], features: Features
         rest *= np.where(verdicts[typology.name].met, 1.0 - typology.points, 1.0)
     return Findings(
         part=1.0 - rest,
-        met=_names({name: verdict.met for name, verdict in verdicts.items()}),
+        met=_names({name: verdict.met for name, verdict in verdicts.items()}, features.num_rows),
         unknown={name: verdict.unknown for name, verdict in verdicts.items() if verdict.unknown.any()},
     )
 
@@ -116,7 +116,10 @@ def _any(verdicts: Iterable[Verdict], rows: int) -> Verdict:
     return Verdict(met, unknown & ~met)
 
 
-def _names(masks: dict[str, Mask]) -> pa.StringArray:
+def _names(masks: dict[str, Mask], rows: int) -> pa.StringArray:
+    """Per row the names whose mask holds. Joined where there is one: pyarrow drops a row that has nothing to join."""
+    some = np.logical_or.reduce(list(masks.values()))
     nothing = pa.scalar(None, pa.string())
-    parts = [pc.if_else(pa.array(mask), name, nothing) for name, mask in masks.items()]
-    return pc.binary_join_element_wise(*parts, SEPARATOR, null_handling="skip")
+    parts = [pc.if_else(pa.array(mask[some]), name, nothing) for name, mask in masks.items()]
+    joined = pc.binary_join_element_wise(*parts, SEPARATOR, null_handling="skip")
+    return pc.replace_with_mask(pa.repeat("", rows), pa.array(some), joined)
