@@ -136,7 +136,10 @@ def _link(connection: duckdb.DuckDBPyConnection, limits: NetworkLimits) -> None:
                e.paid_at AS first_at, f.paid_at AS last_at, e.cents AS first_cents, f.cents AS last_cents
         FROM (
             SELECT *, period + later AS next_period, class - smaller AS next_class
-            FROM (FROM network_step ANTI JOIN network_bounded USING (payment)), {_NEIGHBOURS}
+            FROM (
+                FROM network_step ANTI JOIN network_bounded USING (payment)
+                WHERE payee IN (SELECT payer FROM network_step)
+            ), {_NEIGHBOURS}
         ) e
         JOIN network_step f ON e.payee = f.payer AND e.next_period = f.period AND e.next_class = f.class
         WHERE {_linked("e.payment", "e.paid_at", "e.cents", "f.payment", "f.paid_at", "f.cents", limits)}
