@@ -11,6 +11,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipelines.contracts import DataFault, Value
 from pipelines.sample_bank.block import Block
 from pipelines.sample_bank.dates import Calendar
@@ -102,11 +104,17 @@ def generate(
 
 
 def read_planted(folder: Path) -> Planted:
-    """What was planted in the bank that `generate(folder)` wrote. Raises DataFault when there is none."""
+    """What was planted in the bank that `generate(folder)` wrote. Raises DataFault when there is none, or one of another
+    version of Vigil."""
     path = folder / NAME / PLANTED
     if not path.is_file():
         raise DataFault(f"no sample bank in {folder}: {PLANTED} is not there. Generate one first.")
-    return Planted.model_validate_json(path.read_text(encoding="utf-8"))
+    try:
+        return Planted.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError:
+        raise DataFault(
+            f"{path} was written by another version: its bank lacks some sources. Generate it again."
+        ) from None
 
 
 def _checked(customers: int, seed: int, calendar: Calendar) -> Calendar:

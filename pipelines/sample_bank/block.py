@@ -141,7 +141,7 @@ class Block:
             self._tally.planted(name, _counts(table["kind" if name == "look_alikes" else "typology"]))
         launderers = len(tables["accounts"]["customer_id"].unique())
         unknown = int(self._people.no_customer.sum())
-        self._tally.planted("customers", {"launderers": launderers, "unknown_to_their_account": unknown})
+        self._tally.planted("customers", {"launderers": launderers, "accounts_without_customer": unknown})
 
     def _count_events(self) -> None:
         book = self._book

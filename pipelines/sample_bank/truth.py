@@ -166,6 +166,8 @@ class Laundering:
         sleepers: share of launderers whose account sleeps until their scheme begins.
         sleeping: customers who never use their account.
         paid_by_small_employers, tenants_of_landlords: customers whose wage or rent stays within the bank.
+        accounts_without_customer: current accounts of which the bank does not know whose they are.
+        rings_that_go_on: share of rings that run a further scheme after the one before, again and again.
         rings_that_begin_early: share of the rings whose first scheme begins in the first two thirds of the time, when there is
             still time for its investigation to be reported.
         days_before_the_first_opened: investigations open this many days after the files begin to hold every day.

@@ -310,7 +310,7 @@ def test_an_account_without_a_customer_never_has_one(money: duckdb.DuckDBPyConne
     owners = "SELECT account_id, count(*) AS n, count(customer_id) AS known FROM clean GROUP BY 1"
     assert count(money, f"({owners}) WHERE known NOT IN (0, n)") == 0
     current = f"({owners}) WHERE known = 0 AND account_id LIKE '%0'"
-    unknown = planted.laundering["customers"]["unknown_to_their_account"]
+    unknown = planted.laundering["customers"]["accounts_without_customer"]
     assert 0.9 * unknown < count(money, current) <= unknown
     assert abs(unknown - RULES.accounts_without_customer * planted.customers) < 5 * sqrt(0.003 * planted.customers)
 

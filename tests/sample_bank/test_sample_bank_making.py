@@ -104,6 +104,13 @@ def test_an_earlier_bank_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert len(list((tmp_path / NAME / "outcomes").iterdir())) == 2
 
 
+def test_a_bank_of_another_version_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "planted.json").write_text('{"customers": 1}')
+    with pytest.raises(DataFault, match="Generate it again"):
+        read_planted(tmp_path)
+
+
 def test_what_is_no_sample_bank_is_not_touched(tmp_path: Path) -> None:
     precious = tmp_path / NAME / "precious.csv"
     precious.parent.mkdir()
