@@ -348,7 +348,7 @@ class _Nodes:
         """Sum over the trees of the least depth a row can have, whatever its absent values are taken to be."""
         total = np.zeros(columns.shape[1])
         least = np.empty(columns.shape[1])
-        holed = np.isnan(columns).any(axis=1)
+        holed = np.asarray(np.isnan(columns).any(axis=1))
         for root in self.roots:
             least.fill(np.inf)
             for leaf, rows in self._ways(columns, holed, root):
