@@ -21,6 +21,7 @@ from pipelines.spec import (
     load_contract,
     load_model,
     load_policy,
+    load_typologies,
     model_names,
 )
 
@@ -229,5 +230,9 @@ def test_every_file_of_the_repository_loads_and_refers_to_what_exists(folder: Pa
         model: Model = load_model(folder / "models", name)
         assert set(model.sources) <= set(sources), name
         load_policy(policies, model.policy)
+        if model.typologies is not None:
+            load_typologies([folder / "policies", REPOSITORY / "policies"], model.typologies).require_fits(
+                name, model.feature
+            )
     for contract in sources.values():
         assert {reference.source for reference in contract.references} <= set(sources), contract.source
