@@ -112,16 +112,15 @@ class Oracle:
             for e, (m, b) in self.fan_windows(hub, False).items()
             if min(n, m) >= fans.least_parties and d <= e <= d + timedelta(days=fans.scatter_days)
         ]
-        if not pairs:
-            return None
-        *_, gathered, scattered = min(pairs)
-        shares = (
-            len(gathered) / len(self.small(hub, True)),
-            len(scattered) / len(self.small(hub, False)),
-        )
+        good = [pair for pair in pairs if self._gathers_then_scatters(hub, *pair[-2:])]
+        return good and [p for window in min(good)[-2:] for p in window] or None
+
+    def _gathers_then_scatters(self, hub: str, gathered: list[Payment], scattered: list[Payment]) -> bool:
+        fans = self.limits.fans
+        shares = (len(gathered) / len(self.small(hub, True)), len(scattered) / len(self.small(hub, False)))
         ordered = min(gathered) < min(scattered) and max(gathered) < max(scattered)
         money = sum(p.cents or 0 for p in scattered) >= fans.scatter_least_share * sum(p.cents or 0 for p in gathered)
-        return gathered + scattered if ordered and money and min(shares) >= fans.least_share else None
+        return ordered and money and min(shares) >= fans.least_share
 
     # Chains
 
