@@ -14,7 +14,7 @@ from pipelines.contracts import DataFault
 from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
-from pipelines.spec.network import NetworkLimits
+from pipelines.spec.network import ChainLimits, ExposureLimits, FanLimits, NetworkLimits, PassThroughLimits
 from pipelines.spec.policy import Policy
 from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
 from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
@@ -26,7 +26,10 @@ except ImportError:  # pragma: no cover - PyYAML built without libyaml
 
 LoadedFile = TypeVar("LoadedFile", bound=Strict)
 
-_PARTS_OF_A_PACK = (Typology, Condition, EvidenceFilter)
+_PARTS: dict[type[BaseModel], tuple[type[BaseModel], ...]] = {
+    TypologyPack: (Typology, Condition, EvidenceFilter),
+    NetworkLimits: (FanLimits, ChainLimits, PassThroughLimits, ExposureLimits),
+}
 _PARTS_OF_OTHERS = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
 
 
@@ -119,8 +122,7 @@ def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:
 
 def _known_keys(kind: type[BaseModel]) -> set[str]:
     keys: set[str] = set(kind.model_fields)
-    parts: tuple[type[BaseModel], ...] = _PARTS_OF_A_PACK if kind is TypologyPack else _PARTS_OF_OTHERS
-    for part in parts:
+    for part in _PARTS.get(kind, _PARTS_OF_OTHERS):
         keys |= set(part.model_fields)
     return keys
 

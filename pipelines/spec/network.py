@@ -90,7 +90,8 @@ class NetworkLimits(DatedPack):
         currencies: value of one unit in the currency of all limits here, for comparing amounts.
         home_country: a payment with another country is cross-border.
         cash_channels: channels that are cash.
-        lookback_days: bursts, cycles, schemes and exposure are looked for in this many days up to the business date.
+        lookback_days: bursts, cycles, schemes and exposure are looked for in this many days up to the business date; at
+            least the 90 of the longest feature.
         known_days: a counterparty is new when it was not paid with in this many days before.
         least_known_days: days of history needed before a window to tell a new counterparty from an old one.
     """
@@ -98,7 +99,7 @@ class NetworkLimits(DatedPack):
     currencies: dict[str, Money]
     home_country: str
     cash_channels: tuple[str, ...]
-    lookback_days: Days
+    lookback_days: Annotated[int, Field(ge=90, le=3660)]
     known_days: Days
     least_known_days: Days
     fans: FanLimits

@@ -78,10 +78,10 @@ def _class_steps(connection: duckdb.DuckDBPyConnection, on: date, limits: Networ
 def _bound_hubs(connection: duckdb.DuckDBPyConnection, limits: NetworkLimits) -> None:
     """`network_cell`: account, period and class of incoming payments that have more possible links than allowed.
 
-    More than n possible links need n / 4 of them with one of the four neighbours, hence the square root of that many
-    payments on one side: only such crowded cells, which are few, are looked at.
+    More than n possible links need more than n / 4 with one of the four neighbours, so more than the square root of that
+    many payments on one of the two sides: only such crowded cells, which are few, are looked at.
     """
-    crowded = max(2, math.isqrt(limits.chains.max_links // 4))
+    crowded = math.isqrt(limits.chains.max_links // 4) + 1
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE network_cell AS
         WITH full_in AS (
@@ -153,10 +153,9 @@ def _linked(
     payment: str, paid_at: str, cents: str, next_payment: str, next_at: str, next_cents: str, limits: NetworkLimits
 ) -> str:
     hop = f"INTERVAL {limits.chains.hop_days * 24} HOUR"
-    # In whole cents: kept back is at most the share, so what goes on is at least the rest, rounded up.
     return (
         f"{next_payment} > {payment} AND {next_at} <= {paid_at} + {hop} "
-        f"AND {next_cents} <= {cents} AND {next_cents} >= {cents} * {1 - limits.chains.max_shrink!r}"
+        f"AND {next_cents} <= {cents} AND {next_cents} >= {cents} * {round(1 - limits.chains.max_shrink, 9)}"
     )
 
 
