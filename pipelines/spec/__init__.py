@@ -4,6 +4,7 @@ Standard library, pydantic and yaml only, so a DAG file may read them. Every err
 remedy. Unknown keys are refused with the closest known name; thresholds have no default in code.
 """
 
+from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.loading import load_contract, load_model, load_policy, model_names
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
@@ -21,6 +22,7 @@ from pipelines.spec.source import (
 )
 
 __all__ = [
+    "AlertLimits",
     "BusinessDateRule",
     "Column",
     "Contract",

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.contracts import DataFault
+from pipelines.spec.alerting import AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.policy import Policy
@@ -22,6 +23,11 @@ except ImportError:  # pragma: no cover - PyYAML built without libyaml
     from yaml import SafeLoader as _YamlLoader  # type: ignore[assignment]
 
 LoadedFile = TypeVar("LoadedFile", bound=Strict)
+
+_NESTED = (
+    *(Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation),
+    *(AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
+)
 
 
 def load_model(folder: Path, name: str) -> Model:
@@ -91,7 +97,7 @@ def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:
 
 def _known_keys(kind: type[BaseModel]) -> set[str]:
     keys: set[str] = set(kind.model_fields)
-    for other in (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation):
+    for other in _NESTED:
         keys |= set(other.model_fields)
     return keys
 
