@@ -173,7 +173,7 @@ def close(
         DataFault: the case is in no state to be closed, or the note tells of a report.
     """
     filed = outcome == SAR_FILED
-    if filed and note or reference and not filed:
+    if (filed and note) or (reference and not filed):
         raise DataFault("a reference goes with sar_filed, a note with the other outcomes. Nothing was changed.")
     with acting(settings, officer=officer or filed) as connection:
         before = _locked(connection, case_no, "close", seen)

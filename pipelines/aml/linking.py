@@ -128,9 +128,9 @@ def _linked(limits: CaseLimits, nodes: Sequence[Node], hubs: frozenset[str]) -> 
         if schemes[scheme_id].accounts - hubs:
             for other in indices[1:]:
                 pairs[indices[0], other] = len(schemes[scheme_id].accounts) + 1_000_000
-    for (one, other), common in _common(limits, schemes, hubs).items():
-        pair = tuple(sorted((holders[one][0], holders[other][0])))
-        pairs[pair[0], pair[1]] = max(common, pairs.get((pair[0], pair[1]), 0))
+    for (id_one, id_other), common in _common(limits, schemes, hubs).items():
+        first, second = sorted((holders[id_one][0], holders[id_other][0]))
+        pairs[first, second] = max(common, pairs.get((first, second), 0))
     return [pair for pair, _ in sorted(pairs.items(), key=lambda p: (-p[1], p[0])) if pair[0] != pair[1]]
 
 

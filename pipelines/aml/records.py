@@ -229,7 +229,8 @@ def _cases(connection: database.Connection, run: RaisedAlerts, grouped: Grouped)
         )
     }
     number = _next(connection, "case_no", "vigil.aml_case")
-    cases, events, case_of = [], [], {}
+    cases, events = [], []
+    case_of: dict[str, int] = {}
     for existing, names in grouped.groups:
         if existing is None or now[existing]["state"] == "closed":  # closed while we waited: a new case then
             case_no, number = number, number + 1

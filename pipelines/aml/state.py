@@ -50,8 +50,8 @@ def _earlier(connection: database.Connection, model: str) -> dict[str, Earlier]:
 def _suppressed(connection: database.Connection, model: str, on: date) -> dict[str, Sequence[Suppressed]]:
     found = database.execute(
         connection,
-        "SELECT token, suppression_no, typology, probability, typologies FROM vigil.suppression_now "
-        "WHERE model = :model AND from_date <= :on AND until_date >= :on AND coalesce(revoked_from > :on, true) "
+        "SELECT n.token, suppression_no, n.typology, s.probability, n.typologies FROM vigil.suppression_now n "
+        "JOIN vigil.suppression s USING (suppression_no) WHERE n.model = :model AND n.from_date <= :on AND n.until_date >= :on AND coalesce(revoked_from > :on, true) "
         "ORDER BY suppression_no",
         model=model,
         on=on,

@@ -10,7 +10,7 @@ revision = "0006"
 down_revision = "0005"
 
 INVESTIGATOR, OFFICER = "vigil_investigator", "vigil_sar_officer"
-TOKEN = "text NOT NULL CHECK (token ~ '^[0-9a-f]{32}$')"
+CUSTOMER = "text NOT NULL CHECK (token ~ '^[0-9a-f]{32}$')"
 PERSON = r"text NOT NULL CHECK (by ~ '^[^@\s]+@[^@\s]+$' AND by = lower(by))"
 GROWING = (
     "alert_run",
@@ -108,7 +108,7 @@ def _alerts() -> None:
             case_no       integer NOT NULL REFERENCES vigil.aml_case,
             model         text NOT NULL,
             business_date date NOT NULL,
-            token         {TOKEN},
+            token         {CUSTOMER},
             kind          text NOT NULL CHECK (kind IN ('above', 'review', 'below')),
             why_now       text NOT NULL,
             rank          bigint,
@@ -141,7 +141,7 @@ def _alerts() -> None:
     op.execute(f"""
         CREATE TABLE vigil.alert_held (
             run_no         integer NOT NULL REFERENCES vigil.alert_run,
-            token          {TOKEN},
+            token          {CUSTOMER},
             why            text NOT NULL CHECK (why IN ('suppressed', 'open', 'resting')),
             rank           bigint,
             probability    double precision,
@@ -153,7 +153,7 @@ def _alerts() -> None:
         CREATE TABLE vigil.alert_below (
             run_no  integer NOT NULL REFERENCES vigil.alert_run,
             stratum text NOT NULL,
-            token   {TOKEN},
+            token   {CUSTOMER},
             segment text NOT NULL,
             drawn   boolean NOT NULL,
             PRIMARY KEY (run_no, stratum, token)
@@ -195,7 +195,7 @@ def _desk() -> None:
         CREATE TABLE vigil.suppression (
             suppression_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
             model          text NOT NULL,
-            token          {TOKEN},
+            token          {CUSTOMER},
             typology       text,
             reason         text NOT NULL CHECK (length(reason) >= 10),
             from_date      date NOT NULL,
@@ -263,13 +263,15 @@ def _views() -> None:
         FROM vigil.alert a JOIN vigil.alert_run r USING (run_no) GROUP BY a.case_no""")
     op.execute("""
         CREATE VIEW vigil.suppression_now AS
-        SELECT s.*, r.by AS revoked_by, r.from_date AS revoked_from, r.reason AS revoked_because
+        SELECT s.suppression_no, s.model, s.token, s.typology, s.reason, s.from_date, s.until_date, s.typologies, s.by, s.at,
+               r.by AS revoked_by, r.from_date AS revoked_from, r.reason AS revoked_because
         FROM vigil.suppression s LEFT JOIN vigil.suppression_revocation r USING (suppression_no)""")
     op.execute(f"""
         GRANT USAGE ON SCHEMA vigil TO {INVESTIGATOR};
         GRANT SELECT ON vigil.case_now, vigil.alert_blind, vigil.case_needs_two, vigil.suppression_now, vigil.case_event,
-            vigil.aml_case TO {INVESTIGATOR};
-        GRANT INSERT ON vigil.case_event TO {INVESTIGATOR}""")
+            vigil.aml_case, vigil.published TO {INVESTIGATOR};
+        GRANT INSERT ON vigil.case_event, vigil.suppression, vigil.suppression_revocation TO {INVESTIGATOR};
+        GRANT SELECT (suppression_no) ON vigil.suppression TO {INVESTIGATOR}""")
 
 
 def _sar() -> None:
