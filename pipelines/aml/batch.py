@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 import duckdb
+import pyarrow as pa
 
 from pipelines import database
 from pipelines.aml.candidates import Candidate, Desk, reach
@@ -51,14 +52,25 @@ def published_batch(connection: database.Connection, model: Model, business_date
     return Batch(**found[0])
 
 
-def candidates(settings: Settings, model: Model, batch: Batch, limits: AlertLimits, desk: Desk) -> list[Candidate]:
+def candidates(
+    settings: Settings, model: Model, batch: Batch, limits: AlertLimits, desk: Desk, scores: pa.Table | None = None
+) -> list[Candidate]:
     """The rows that `select` needs: the best ranked, all over a threshold, in review, rejected or meeting a typology.
+
+    Args:
+        scores: in place of the published ones, with the same columns; for replays.
 
     Raises:
         DataFault: the lake does not hold the rows of this batch, or a score is absent.
     """
     with connect(settings) as connection:
-        _scan(settings, connection, model, batch)
+        if scores is None:
+            table = scores_table(model.name)
+            Lake(settings).scan(connection, "scores", table, version=batch.lake_version, dates=[batch.business_date])
+            _require_whole(connection, model, batch)
+        else:
+            connection.register("scores", scores)
+        _rank(connection, model)
         over = "false" if limits.threshold is None else f"probability >= {limits.threshold!r}"
         rows = connection.sql(
             f"SELECT * FROM ranked WHERE place <= {reach(limits, desk)} OR review_reason IS NOT NULL "
@@ -83,18 +95,14 @@ def segments(settings: Settings, limits: AlertLimits, model: Model, on: date) ->
         return dict(rows.fetchall())
 
 
-def _scan(settings: Settings, connection: duckdb.DuckDBPyConnection, model: Model, batch: Batch) -> None:
+def _rank(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
     """The view `ranked`: every row with its rank, and its place among the rows that are not in review.
 
     A part that is absent, or typologies that were not computed, are missing input and send the row to review.
     """
-    Lake(settings).scan(
-        connection, "scores", scores_table(model.name), version=batch.lake_version, dates=[batch.business_date]
-    )
     there = [row[0] for row in connection.execute("DESCRIBE scores").fetchall()]
     parts = [name for name in there if name.startswith(PART)]
     computed = [*parts, *(["typologies_met"] if "typologies_met" in there else [])]
-    _require_whole(connection, model, batch)
     missing = ", ".join(f"CASE WHEN {name} IS NULL THEN '{name} missing' END" for name in computed)
     reason = f"nullif(concat_ws('; ', review_reason{', ' + missing if missing else ''}), '')"
     met = "coalesce(typologies_met, '')" if "typologies_met" in there else "''"

@@ -191,6 +191,7 @@ def insert_below(
             "run_no": run.run_no,
             "stratum": one.stratum,
             "token": one.candidate.token,
+            "probability": one.candidate.probability,
             "segment": segment.get(one.candidate.token, UNKNOWN),
             "drawn": one.drawn,
         }

@@ -34,24 +34,41 @@ def _earlier(connection: database.Connection, model: str) -> dict[str, Earlier]:
         ORDER BY a.token, a.business_date DESC, a.run_no DESC""",
         model=model,
     )
-    return {
-        row["token"]: Earlier(
-            alert_id=row["alert_id"],
-            rests_from=row["rests_from"],
-            is_open=row["is_open"],
-            probability=row["probability"],
-            typologies=frozenset(row["typologies"]),
-            reasons=frozenset(row["reasons"]),
-        )
-        for row in found
-    }
+    return {row["token"]: _as_earlier(row, row["rests_from"], is_open=row["is_open"]) for row in found}
+
+
+def _as_earlier(row: Any, rests_from: date, *, is_open: bool) -> Earlier:
+    return Earlier(
+        alert_id=row["alert_id"],
+        rests_from=rests_from,
+        is_open=is_open,
+        probability=row["probability"],
+        typologies=frozenset(row["typologies"]),
+        reasons=frozenset(row["reasons"]),
+    )
+
+
+def earlier_before(connection: database.Connection, model: str, first: date) -> dict[str, Earlier]:
+    """The newest alert of each customer from before a date, as one that rests from its own business date."""
+    found = database.execute(
+        connection,
+        f"""SELECT DISTINCT ON (a.token) a.token, a.alert_id, a.business_date, a.probability, a.typologies,
+            coalesce(string_to_array(a.review_reason, '; '), ARRAY[]::text[]) AS reasons
+        FROM vigil.alert a JOIN vigil.case_now c USING (case_no)
+        WHERE a.model = :model AND a.business_date < :first AND {LIVE}
+        ORDER BY a.token, a.business_date DESC, a.run_no DESC""",
+        model=model,
+        first=first,
+    )
+    return {row["token"]: _as_earlier(row, row["business_date"], is_open=False) for row in found}
 
 
 def _suppressed(connection: database.Connection, model: str, on: date) -> dict[str, Sequence[Suppressed]]:
     found = database.execute(
         connection,
         "SELECT n.token, suppression_no, n.typology, s.probability, n.typologies FROM vigil.suppression_now n "
-        "JOIN vigil.suppression s USING (suppression_no) WHERE n.model = :model AND n.from_date <= :on AND n.until_date >= :on AND coalesce(revoked_from > :on, true) "
+        "JOIN vigil.suppression s USING (suppression_no) WHERE n.model = :model AND n.from_date <= :on AND n.until_date >= :on "
+        "AND coalesce(revoked_from > :on, true) "
         "ORDER BY suppression_no",
         model=model,
         on=on,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aml_killing_points import PLANTS, killed
-from aml_night import ANNA, DAY, MODEL, Row, evidence, everything, publish_scores, token
+from aml_night import ANNA, DAY, MODEL, Row, everything, evidence, publish_scores, token
 
 from pipelines import database
 from pipelines.aml import cases

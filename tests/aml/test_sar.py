@@ -77,7 +77,9 @@ def test_an_investigator_may_not_read_the_schema(two_closed: tuple[Settings, int
     with pytest.raises(Exception, match="permission denied"):
         seen_as(two_closed[0], INVESTIGATOR, statement)
     if "case_now" in statement:
-        assert [row["filed"] for row in seen_as(two_closed[0], OFFICER, f"{statement} WHERE state = 'closed' ORDER BY 1")]
+        assert [
+            row["filed"] for row in seen_as(two_closed[0], OFFICER, f"{statement} WHERE state = 'closed' ORDER BY 1")
+        ]
 
 
 def test_an_investigator_can_only_leave_a_row_that_says_nothing(two_closed: tuple[Settings, int, int]) -> None:
@@ -136,7 +138,9 @@ def test_a_bank_without_a_superuser_can_migrate(bank: Settings) -> None:
     admin = create_engine(bank.database_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text("CREATE ROLE house LOGIN PASSWORD 'x'"))
-        connection.execute(text(f"GRANT {INVESTIGATOR}, {OFFICER} TO house WITH ADMIN OPTION, SET FALSE, INHERIT FALSE"))
+        connection.execute(
+            text(f"GRANT {INVESTIGATOR}, {OFFICER} TO house WITH ADMIN OPTION, SET FALSE, INHERIT FALSE")
+        )
         connection.execute(text("CREATE DATABASE plain OWNER house"))
     url = make_url(bank.database_url).set(username="house", password="x", database="plain")
     plain = bank.model_copy(update={"database_url": url.render_as_string(hide_password=False)})
@@ -158,7 +162,9 @@ def test_a_bank_without_a_superuser_can_migrate(bank: Settings) -> None:
 
 def test_reports_are_named_in_no_other_part_of_the_house() -> None:
     """Features, labels, scoring, training, sources and exports cannot use what they do not read."""
-    files = [p for folder in ("pipelines", "feature_repo", "dags", "plugins") for p in (REPOSITORY / folder).rglob("*.py")]
+    files = [
+        p for folder in ("pipelines", "feature_repo", "dags", "plugins") for p in (REPOSITORY / folder).rglob("*.py")
+    ]
     readers = {p.name for p in files if re.search(r"\bsar\.(closing|case_now)\b", p.read_text())}
     namers = {str(p.relative_to(REPOSITORY)) for p in files if "sar_filed" in p.read_text()}
     assert readers == {"sar.py", "0006_aml.py"}

@@ -151,11 +151,12 @@ def _alerts() -> None:
         )""")
     op.execute(f"""
         CREATE TABLE vigil.alert_below (
-            run_no  integer NOT NULL REFERENCES vigil.alert_run,
-            stratum text NOT NULL,
-            token   {CUSTOMER},
-            segment text NOT NULL,
-            drawn   boolean NOT NULL,
+            run_no      integer NOT NULL REFERENCES vigil.alert_run,
+            stratum     text NOT NULL,
+            token       {CUSTOMER},
+            probability double precision NOT NULL,
+            segment     text NOT NULL,
+            drawn       boolean NOT NULL,
             PRIMARY KEY (run_no, stratum, token)
         )""")
     op.execute("""
@@ -286,7 +287,10 @@ def _sar() -> None:
                 PERFORM set_config('vigil.joined', 'yes', true);
             END IF;
         END $$""")
-    op.execute(f"GRANT SELECT ON vigil.case_now, vigil.case_event, vigil.alert, vigil.alert_event TO {OFFICER}")
+    op.execute(
+        f"GRANT SELECT ON vigil.case_now, vigil.case_event, vigil.alert, vigil.alert_event, vigil.alert_run, "
+        f"vigil.alert_below TO {OFFICER}"
+    )
     op.execute(f"CREATE SCHEMA sar AUTHORIZATION {OFFICER}")
     op.execute(f"SET LOCAL ROLE {OFFICER}")
     op.execute("""
