@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pyarrow as pa
 import pytest
-from aml_night import ANNA, BERT, DAY, MODEL, NIGHT, Row, evidence, everything, publish_scores, token, write_policy
+from aml_night import ANNA, BERT, DAY, MODEL, NIGHT, Row, everything, evidence, publish_scores, token, write_policy
 
 from pipelines import database
 from pipelines.aml import cases as desk
