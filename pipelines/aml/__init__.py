@@ -1,1 +1,1 @@
-"""Against money laundering: the network of payments, and what investigators need once a batch is published."""
+"""Anti-money-laundering: what this domain needs beyond the steps that every model has."""

@@ -1,7 +1,8 @@
 """How features and labels are declared: decorators for the functions of feature_repo/, and the loader that finds them.
 
 A feature function is pure Ibis: it gets its source tables, restricted to the business dates it may see, and the business
-date, and returns one row per token. Nothing here reads data.
+date, and returns one row per token. What Ibis cannot say (a walk through a network) is a computed view: a function of a
+DuckDB connection that holds the same tables. Nothing here reads data.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 
@@ -33,6 +35,7 @@ IBIS_TYPES = {
     "date": "date",
     "timestamp": "timestamp('UTC')",
 }
+FEATURE_TYPES = frozenset({"string", "integer", "float", "boolean"})
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,38 @@ class FeatureViewDefinition:
         """The view's expression over unbound source tables. Raises DataFault when the function fails."""
         arguments = {s: tables[s] for s in self.sources} | {"business_date": ibis.literal(business_date)}
         return _called(self, arguments)
+
+
+@dataclass(frozen=True)
+class ComputedViewDefinition(FeatureViewDefinition):
+    """A feature view whose function writes its own SQL; it is identified by its code and counts as made from every column
+    of its sources.
+
+    Attributes:
+        features: type by feature name, as in a contract: integer, float, boolean or string.
+        code: files whose content decides the result.
+    """
+
+    features: Mapping[str, str]
+    code: tuple[Path, ...]
+
+    def sql(self, connection: duckdb.DuckDBPyConnection, business_date: date) -> str:
+        """SQL giving the token and every declared feature, over tables of the connection. Raises DataFault when the function
+        fails or gives other columns; DuckDB's errors are passed on."""
+        try:
+            found = self.function(connection, business_date)
+        except (DataFault, duckdb.Error):
+            raise
+        except Exception as error:
+            raise _function_failed(self, error, "the connection holds one table per source") from error
+        columns = set(connection.sql(found).columns)
+        if columns != {self.token, *self.features}:
+            odd = ", ".join(sorted(columns ^ {self.token, *self.features}))
+            raise DataFault(
+                f"{self.name}: the function gives {odd} without its being declared, or does not give it. Nothing was computed; "
+                f"correct `features` of the computed view or the function. It gives {self.token!r} and one column per feature."
+            )
+        return str(found)
 
 
 @dataclass(frozen=True)
@@ -123,11 +158,57 @@ def feature_view(
     def declare(function: Callable[..., ir.Table]) -> FeatureViewDefinition:
         named = tuple(sources)
         _check_parameters(function, (*named, PARTITION))
-        for limit, days in (("ttl_days", ttl_days), ("history_days", history_days)):
-            if days < 1:
-                raise DataFault(f"feature view {function.__name__}: {limit} is {days}; it must be at least 1.")
+        _check_days(function, ttl_days, history_days)
         return FeatureViewDefinition(
             function.__name__, entity, named, ttl_days, history_days, function, inspect.getdoc(function) or ""
+        )
+
+    return declare
+
+
+def computed_view(
+    *,
+    entity: str,
+    sources: Iterable[str],
+    ttl_days: int,
+    history_days: int,
+    features: Mapping[str, str],
+    code: Iterable[ModuleType | Path] = (),
+) -> Callable[[Callable[[duckdb.DuckDBPyConnection, date], str]], ComputedViewDefinition]:
+    """Declare a function of feature_repo/ as a feature view that writes its own SQL, named after the function.
+
+    The function takes a DuckDB connection, in which each source is a table named after it, and the business date; it
+    returns SQL that gives `<entity>_token` and the features. It may make temporary tables before. The connection has one
+    thread, so that sums of floats are the same in every run.
+
+    Args:
+        features: type by feature name: integer, float, boolean or string.
+        code: modules, packages and files that the function uses; when one changes, the view is made again. Its own file
+            always counts.
+    """
+
+    def declare(function: Callable[[duckdb.DuckDBPyConnection, date], str]) -> ComputedViewDefinition:
+        _check_parameters(function, ("connection", PARTITION))
+        _check_days(function, ttl_days, history_days)
+        unknown = sorted(set(features.values()) - FEATURE_TYPES)
+        if unknown or not features:
+            raise DataFault(
+                f"computed view {function.__name__}: features are {', '.join(unknown) or 'none'}; each is one of "
+                f"{', '.join(sorted(FEATURE_TYPES))}."
+            )
+        own = Path(inspect.getsourcefile(function) or "")
+        return ComputedViewDefinition(
+            *(
+                function.__name__,
+                entity,
+                tuple(sources),
+                ttl_days,
+                history_days,
+                function,
+                inspect.getdoc(function) or "",
+            ),
+            features=dict(features),
+            code=tuple(file for part in (own, *code) for file in _code_files(part)),
         )
 
     return declare
@@ -199,18 +280,38 @@ def _check_parameters(function: Callable[..., Any], expected: tuple[str, ...]) -
         )
 
 
+def _check_days(function: Callable[..., Any], ttl_days: int, history_days: int) -> None:
+    for limit, days in (("ttl_days", ttl_days), ("history_days", history_days)):
+        if days < 1:
+            raise DataFault(f"feature view {function.__name__}: {limit} is {days}; it must be at least 1.")
+
+
+def _code_files(part: ModuleType | Path) -> list[Path]:
+    """A file itself, the file of a module, or every Python file of a package."""
+    path = part if isinstance(part, Path) else Path(part.__file__ or "")
+    if path.name == "__init__.py":
+        return sorted(path.parent.rglob("*.py"))
+    if not path.is_file():
+        raise DataFault(f"{path}: `code` of a computed view names modules and files, and this is none.")
+    return [path]
+
+
 def _called(view: Definition, arguments: dict[str, Any]) -> ir.Table:
     try:
         expression = view.function(**arguments)
     except Exception as error:
-        raise DataFault(
-            f"{view.name}: the function failed with {type(error).__name__}: {_one_line(error)} "
-            f"({_where(error, view.function)}). Nothing was computed; correct the function. A source has its contract's columns, "
-            "but no `protected` ones, and `<entity>_token` in place of an id."
-        ) from error
+        remedy = "A source has its contract's columns, but no `protected` ones, and `<entity>_token` in place of an id"
+        raise _function_failed(view, error, remedy) from error
     if not isinstance(expression, ir.Table):
         raise DataFault(f"{view.name}: the function returned {type(expression).__name__}, not an Ibis table.")
     return expression
+
+
+def _function_failed(view: Definition, error: Exception, remedy: str) -> DataFault:
+    return DataFault(
+        f"{view.name}: the function failed with {type(error).__name__}: {_one_line(error)} "
+        f"({_where(error, view.function)}). Nothing was computed; correct the function. {remedy}."
+    )
 
 
 def _declared_in(path: Path) -> list[Definition]:

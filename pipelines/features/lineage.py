@@ -12,6 +12,8 @@ operations and subqueries:
 A source all of whose columns but its ids are `known: later` is known later as a whole: that a row of it exists is already
 the answer, so whatever reads or counts its rows depends on all those columns. The right side of a left join decides
 nothing about the left side's values, until the joined rows are aggregated: then it multiplies them.
+
+A computed view writes its own SQL, which is not traced: each of its features counts as made from every column.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import ibis.expr.types as ir
 
 from pipelines.contracts import DataFault
 from pipelines.features.definitions import (
+    ComputedViewDefinition,
     FeatureViewDefinition,
     LabelViewDefinition,
     closest,
@@ -74,8 +77,10 @@ def source_columns(settings: Settings, model: Model) -> dict[str, Columns]:
 
 
 def view_columns(settings: Settings, view: FeatureViewDefinition) -> dict[str, Columns]:
-    """For each output column of a view, the (source, lake column) pairs it comes from."""
+    """For each output column of a view, the (source, lake column) pairs it comes from; for a computed view all there are."""
     contracts = [load_contract(settings.expectations, source) for source in view.sources]
+    if isinstance(view, ComputedViewDefinition):
+        return dict.fromkeys([view.token, *view.features], _every_column(contracts))
     expression = view.expression(source_tables(settings, view.sources), _ANY_DATE)
     require_traceable(view, expression)
     return trace(expression, contracts)
@@ -98,6 +103,15 @@ def require_traceable(view: FeatureViewDefinition | LabelViewDefinition, express
             f"{view.name}: the function uses {', '.join(sorted(strange))}, which cannot be traced to its sources. "
             "Use Ibis expressions over the tables the function is given."
         )
+
+
+def _every_column(contracts: Iterable[Contract]) -> Columns:
+    return frozenset(
+        (contract.source, contract.lake_name(name))
+        for contract in contracts
+        for name, column in contract.columns.items()
+        if not column.protected
+    )
 
 
 def _known_later(contract: Contract) -> tuple[Columns, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,7 +14,13 @@ import ibis.expr.types as ir
 
 from pipelines import database
 from pipelines.contracts import DataFault, fingerprint
-from pipelines.features.definitions import Definition, FeatureViewDefinition, LabelViewDefinition, source_tables
+from pipelines.features.definitions import (
+    ComputedViewDefinition,
+    Definition,
+    FeatureViewDefinition,
+    LabelViewDefinition,
+    source_tables,
+)
 from pipelines.features.lineage import require_traceable
 from pipelines.features.point_in_time import CREATED_TIMESTAMP, EVENT_TIMESTAMP
 from pipelines.features.records import ViewBuild, last_builds, record_build
@@ -24,6 +30,7 @@ from pipelines.settings import Settings
 
 # A definition is identified by its SQL at this date: the SQL of another date differs in nothing but the date.
 _REFERENCE_DATE = date(2000, 1, 1)
+_SQL_TYPES = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "string": "VARCHAR"}
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _RESERVED = (PARTITION, EVENT_TIMESTAMP, CREATED_TIMESTAMP, "event_date", "label", "known_at")
 
@@ -50,11 +57,11 @@ class CompiledView:
     definition: FeatureViewDefinition
     features: Mapping[str, str]
     digest: str
-    _tables: Mapping[str, ir.Table]
+    _inner: Callable[[duckdb.DuckDBPyConnection, date], str]
 
-    def query(self, business_date: date, created: datetime) -> str:
+    def query(self, connection: duckdb.DuckDBPyConnection, business_date: date, created: datetime) -> str:
         """SQL giving token, features, event and created timestamp and business date, in order of the token."""
-        inner = _compiled(self.definition, self.definition.expression(self._tables, business_date))
+        inner = self._inner(connection, business_date)
         token = self.definition.token
         columns = [token, *(_typed(name, kind) for name, kind in self.features.items())]
         stamps = [
@@ -70,15 +77,29 @@ def compile_view(settings: Settings, definition: FeatureViewDefinition) -> Compi
 
     Raises:
         DataFault: the function fails, does not return `<entity>_token`, returns a type that is not a feature, or uses
-            anything but Ibis expressions over its sources.
+            anything but Ibis expressions over its sources. A computed view is checked when its function runs.
     """
+    if isinstance(definition, ComputedViewDefinition):
+        return _computed_view(definition)
     tables = source_tables(settings, definition.sources)
     expression = definition.expression(tables, _REFERENCE_DATE)
     require_traceable(definition, expression)
     features = _feature_types(definition, expression)
     sql = _compiled(definition, expression)
     digest = fingerprint(definition.name, definition.token, definition.history_days, sorted(features.items()), sql)
-    return CompiledView(definition, features, digest, tables)
+    return CompiledView(
+        definition, features, digest, lambda _, on: _compiled(definition, definition.expression(tables, on))
+    )
+
+
+def _computed_view(definition: ComputedViewDefinition) -> CompiledView:
+    """Identified by the content of its code; the paths of the files do not count."""
+    features = {name: _SQL_TYPES[kind] for name, kind in definition.features.items()}
+    for name in features:
+        _require_usable_name(definition, name)
+    code = [file.read_text(encoding="utf-8") for file in definition.code]
+    digest = fingerprint(definition.name, definition.token, definition.history_days, sorted(features.items()), *code)
+    return CompiledView(definition, features, digest, definition.sql)
 
 
 def compile_labels(settings: Settings, definition: LabelViewDefinition) -> tuple[str, str]:
@@ -148,7 +169,8 @@ def _build(
     with exact_connection(settings) as connection:
         scan(connection, lake, inputs)
         with readable_errors(f"feature view {definition.name} on {business_date}"):
-            reader = connection.sql(compiled.query(business_date, _created(definition, inputs, business_date)))
+            created = _created(definition, inputs, business_date)
+            reader = connection.sql(compiled.query(connection, business_date, created))
             written = write_keyed(
                 lake,
                 view_table(definition.name),
@@ -235,9 +257,13 @@ def _feature_types(definition: FeatureViewDefinition, expression: ir.Table) -> d
     return features
 
 
-def _sql_type(definition: FeatureViewDefinition, name: str, kind: ibis.DataType) -> str:
+def _require_usable_name(definition: FeatureViewDefinition, name: str) -> None:
     if name in _RESERVED or not _NAME.match(name):
         raise DataFault(f"feature view {definition.name}: {name!r} cannot be the name of a feature. Rename it.")
+
+
+def _sql_type(definition: FeatureViewDefinition, name: str, kind: ibis.DataType) -> str:
+    _require_usable_name(definition, name)
     if kind.is_integer():
         return "BIGINT"
     if kind.is_numeric() and not kind.is_boolean():
