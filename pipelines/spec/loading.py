@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,12 +11,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.contracts import DataFault
+from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.network import NetworkLimits
 from pipelines.spec.policy import Policy
 from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
+from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
 try:
     from yaml import CSafeLoader as _YamlLoader
@@ -25,7 +27,8 @@ except ImportError:  # pragma: no cover - PyYAML built without libyaml
 
 LoadedFile = TypeVar("LoadedFile", bound=Strict)
 
-_NESTED = (
+_PARTS_OF_A_PACK = (Typology, Condition, EvidenceFilter)
+_PARTS_OF_OTHERS = (
     *(Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation),
     *(AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
 )
@@ -47,6 +50,19 @@ def load_policy(folder: Path, name: str) -> Policy:
     """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
     policy = _load(Policy, _file_named(folder, name, "policy"))
     return _named_as_its_file(policy, policy.policy, folder, name)
+
+
+def load_activity_limits(folder: Path, name: str) -> ActivityLimits:
+    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
+    limits = _load(ActivityLimits, _file_named(folder, name, "policy"))
+    return _named_as_its_file(limits, limits.policy, folder, name)
+
+
+def load_typologies(folders: Sequence[Path], name: str) -> TypologyPack:
+    """Read `<name>.yaml` from the first of the folders that has it. Raises DataFault with file, key and remedy."""
+    folder = next((f for f in folders if (f / f"{name}.yaml").is_file()), folders[0])
+    pack = _load(TypologyPack, _file_named(folder, name, "typology pack"))
+    return _named_as_its_file(pack, pack.pack, folder, name)
 
 
 def load_network_limits(folder: Path, name: str) -> NetworkLimits:
@@ -89,6 +105,9 @@ def _load(kind: type[LoadedFile], path: Path) -> LoadedFile:
 
 
 def _page(kind: type[Strict]) -> str:
+    pages: dict[type[Strict], str] = {Contract: "docs/contracts.md", TypologyPack: "docs/training.md"}
+    return pages.get(kind, "docs/onboarding.md")
+
     return {Contract: "docs/contracts.md", NetworkLimits: "docs/aml_network.md"}.get(kind, "docs/onboarding.md")
 
 
@@ -104,8 +123,9 @@ def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:
 
 def _known_keys(kind: type[BaseModel]) -> set[str]:
     keys: set[str] = set(kind.model_fields)
-    for other in _NESTED:
-        keys |= set(other.model_fields)
+    parts: tuple[type[BaseModel], ...] = _PARTS_OF_A_PACK if kind is TypologyPack else _PARTS_OF_OTHERS
+    for part in parts:
+        keys |= set(part.model_fields)
     return keys
 
 
