@@ -4,11 +4,9 @@ Standard library, pydantic and yaml only, so a DAG file may read them. Every err
 remedy. Unknown keys are refused with the closest known name; thresholds have no default in code.
 """
 
-from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.loading import (
-    load_activity_limits,
     load_contract,
     load_model,
     load_network_limits,
@@ -34,7 +32,6 @@ from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, Typol
 
 __all__ = [
     "AlertLimits",
-    "ActivityLimits",
     "BusinessDateRule",
     "Column",
     "Condition",
@@ -60,7 +57,6 @@ __all__ = [
     "Validation",
     "Volume",
     "closest",
-    "load_activity_limits",
     "load_contract",
     "load_model",
     "load_network_limits",
