@@ -14,8 +14,11 @@ customers of the bank, booked twice, mostly among a few friends of each.
 
 from __future__ import annotations
 
+import argparse
+import math
 import tempfile
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.harness import Measurement, timed
+from benchmarks.harness import Measurement, Timed, timed
 from pipelines.aml.network import FEATURES, customer_features
 from pipelines.lake import connect
 from pipelines.settings import REPOSITORY, Settings
