@@ -16,6 +16,7 @@ from pipelines.aml import records, state
 from pipelines.aml.batch import Batch, candidates, published_batch, segments
 from pipelines.aml.candidates import Candidate, Raised, Selection, select
 from pipelines.aml.evidence import Evidence, Found
+from pipelines.aml.house import evidence_of
 from pipelines.aml.limits import digest_of, limits_of, policy_of, require_replayed
 from pipelines.aml.linking import Grouped, Node, group
 from pipelines.contracts import Blocked, RaisedAlerts, fingerprint
@@ -50,14 +51,16 @@ def raise_alerts(
             return last.record.model_copy(update={"already_raised": True})
         require_replayed(connection, model, policy, limits)
         superseded = records.supersede(connection, last) if last else records.NOTHING_SUPERSEDED
-        night = _Night(settings, connection, model, policy, limits, batch, evidence or _default(settings, model))
+        night = _Night(
+            settings,
+            connection,
+            model,
+            policy,
+            limits,
+            batch,
+            evidence or evidence_of(settings, model, limits.evidence, business_date),
+        )
         return night.raise_all(attempt=last.attempt + 1 if last else 1, superseded=superseded)
-
-
-def _default(settings: Settings, model: Model) -> Evidence:
-    from pipelines.aml.found import FoundInTransactions
-
-    return FoundInTransactions(model)
 
 
 @dataclass(frozen=True)

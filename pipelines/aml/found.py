@@ -21,16 +21,17 @@ from pipelines.spec.alerting import EvidenceLimits
 Network = Callable[[duckdb.DuckDBPyConnection, date], None]
 Grouped = Mapping[str, list[dict[str, Any]]]
 
-_OPTIONAL = ("counterparty_token", "currency", "channel", "country", "direction")
+_OPTIONAL = ("counterparty_token", "customer_token", "currency", "channel", "country", "direction")
 _SCHEMELESS = """
     CREATE TEMP TABLE scheme (scheme_id VARCHAR, kind VARCHAR, payments BIGINT, amount DOUBLE, first_at TIMESTAMPTZ,
                               last_at TIMESTAMPTZ);
     CREATE TEMP TABLE scheme_member (scheme_id VARCHAR, account_token VARCHAR, part VARCHAR);
     CREATE TEMP TABLE scheme_payment (scheme_id VARCHAR, transaction_token VARCHAR)"""
+_NO_HUBS = "CREATE TEMP TABLE IF NOT EXISTS bounded_hub (account_token VARCHAR)"
 
 
-class Typology(Value):
-    """A rule as people read it; `evidence` is a SQL condition on transactions that singles out what it rests on."""
+class Rule(Value):
+    """A typology as people read it; `evidence` is a SQL condition on transactions that singles out what it rests on."""
 
     name: str
     title: str
@@ -47,7 +48,7 @@ class FoundInTransactions:
     """
 
     model: Model
-    typologies: Mapping[str, Typology] = field(default_factory=dict)
+    typologies: Mapping[str, Rule] = field(default_factory=dict)
     network: Network | None = None
 
     def find(
@@ -69,6 +70,7 @@ class FoundInTransactions:
             connection.execute(_SCHEMELESS)
         else:
             self.network(connection, on)
+        connection.execute(_NO_HUBS)
 
     def _mark(self, connection: duckdb.DuckDBPyConnection, asked: Mapping[str, tuple[str, ...]]) -> None:
         """Tables `mine` (bookings of the customers), `touched` (their schemes) and `mark` (why a booking is evidence)."""
@@ -107,7 +109,7 @@ class FoundInTransactions:
             members=tuple(Member.model_validate(row) for row in of("members")),
             edges=tuple(Edge.model_validate(row) for row in of("edges")),
             edges_total=sum(row["edges"] for row in of("edges_total")),
-            notes=tuple(_notes(of("totals"))),
+            notes=tuple(_notes(of("totals"), of("hubs"))),
         )
 
     def _met(self, name: str, marked: list[dict[str, Any]]) -> Met:
@@ -208,6 +210,10 @@ def _queries(limits: EvidenceLimits) -> dict[str, str]:
             FROM touched JOIN scheme s USING (scheme_id) ORDER BY touched.token, scheme_id""",
         "edges": f"{listed_edges} ORDER BY token, first_at, payer, payee, currency",
         "edges_total": f"SELECT token, count(*) AS edges FROM ({_EDGES}) GROUP BY ALL",
+        "hubs": """
+            SELECT token, count(DISTINCT hub) AS hubs
+            FROM (SELECT token, unnest([account_token, counterparty_token]) AS hub FROM mine)
+            WHERE hub IN (SELECT account_token FROM bounded_hub) GROUP BY ALL""",
         "members": f"""
             WITH listed AS ({listed_edges}),
                  part AS (
@@ -234,6 +240,8 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _notes(totals: list[dict[str, Any]]) -> Iterator[str]:
+def _notes(totals: list[dict[str, Any]], hubs: list[dict[str, Any]]) -> Iterator[str]:
     if not totals:
         yield "no transaction of the customer was booked in the window"
+    if hubs:
+        yield f"{hubs[0]['hubs']} account(s) touched are hubs where chains were not followed; schemes through them are not shown"

@@ -53,12 +53,14 @@ class EvidenceLimits(Strict):
     Attributes:
         source: source that holds the transactions.
         days: booked in so many days up to the business date.
+        network: limits of the payment network, whose schemes are evidence too; without it there are none.
     """
 
     source: Name
     days: Days
     transactions: Count
     edges: Count
+    network: Name | None = None
 
 
 class SegmentColumn(Strict):

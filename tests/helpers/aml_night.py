@@ -16,7 +16,7 @@ import yaml
 from small_night import MODEL as SMALL
 
 from pipelines import database
-from pipelines.aml.found import FoundInTransactions, Typology
+from pipelines.aml.found import FoundInTransactions, Rule
 from pipelines.contracts import fingerprint
 from pipelines.lake import Lake
 from pipelines.settings import REPOSITORY, Settings
@@ -37,9 +37,9 @@ MODEL: Model = SMALL.model_copy(
 )
 
 TYPOLOGIES = {
-    "cash_in": Typology(name="cash_in", title="Cash paid in just under the threshold", evidence="channel = 'branch'"),
-    "corridor": Typology(name="corridor", title="Payments to a high-risk corridor", evidence="country = 'SY'"),
-    "dormant": Typology(name="dormant", title="A dormant account wakes"),
+    "cash_in": Rule(name="cash_in", title="Cash paid in just under the threshold", evidence="channel = 'branch'"),
+    "corridor": Rule(name="corridor", title="Payments to a high-risk corridor", evidence="country = 'SY'"),
+    "dormant": Rule(name="dormant", title="A dormant account wakes"),
 }
 
 SCORES = pa.schema(
@@ -122,6 +122,7 @@ def write_policy(project: Path, version: str = "1", **alerts: Any) -> None:
     """The repository's own policy under the model's name; a key of None is left out, `alerts=None` leaves out all."""
     policy = yaml.safe_load((REPOSITORY / "policies" / "internal_aml.yaml").read_text())
     section = policy["alerts"] | {"budget": 3, "least_score": 0.05} | alerts
+    section["evidence"] = {key: value for key, value in section["evidence"].items() if key != "network"}
     section["below_the_line"] = {"seed": 7, "band": 5, "sample": 2, "sample_per_typology": 0} | alerts.get(
         "below_the_line", {}
     )
