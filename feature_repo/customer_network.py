@@ -17,6 +17,7 @@ POLICIES = Path(__file__).resolve().parents[1] / "policies"
 LIMITS = load_network_limits(POLICIES, "aml_network")
 EXPOSURE = [name for name in network.FEATURES if name.startswith("exposed_")]
 COUNTS = [name for name, kind in network.FEATURES.items() if kind == "integer" and name not in EXPOSURE]
+AMOUNTS = ["pass_through_amount_30d", "cycle_amount"]
 
 
 @computed_view(
@@ -35,7 +36,7 @@ def customer_network(connection: duckdb.DuckDBPyConnection, business_date: date)
     found = network.customer_features(connection, business_date, LIMITS)
     known = "EXISTS (SELECT 1 FROM found WHERE exposed_payments_1 IS NOT NULL)"
     nothing = (
-        [f"coalesce({name}, 0) AS {name}" for name in COUNTS]
+        [f"coalesce({name}, 0) AS {name}" for name in (*COUNTS, *AMOUNTS)]
         + [f"coalesce({name}, CASE WHEN {known} THEN 0 END) AS {name}" for name in EXPOSURE]
         + [f"coalesce({name}, false) AS {name}" for name, kind in network.FEATURES.items() if kind == "boolean"]
     )

@@ -5,6 +5,7 @@ remedy. Unknown keys are refused with the closest known name; thresholds have no
 """
 
 from pipelines.spec.activity import ActivityLimits
+from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.loading import (
     load_activity_limits,
@@ -33,6 +34,7 @@ from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, Typol
 
 __all__ = [
     "ActivityLimits",
+    "AlertLimits",
     "BusinessDateRule",
     "Column",
     "Condition",

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.contracts import DataFault
 from pipelines.spec.activity import ActivityLimits
+from pipelines.spec.alerting import AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.network import ChainLimits, ExposureLimits, FanLimits, NetworkLimits, PassThroughLimits
-from pipelines.spec.policy import Policy
+from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
 from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
 from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
@@ -29,6 +30,7 @@ LoadedFile = TypeVar("LoadedFile", bound=Strict)
 _PARTS: dict[type[BaseModel], tuple[type[BaseModel], ...]] = {
     TypologyPack: (Typology, Condition, EvidenceFilter),
     NetworkLimits: (FanLimits, ChainLimits, PassThroughLimits, ExposureLimits),
+    Policy: (TrainingLimits, ScoringLimits, AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
 }
 _PARTS_OF_OTHERS = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
 
