@@ -48,9 +48,9 @@ def publish(settings, model, business_date):
 @step
 def raise_alerts(settings, model, business_date):
     """Turn the published scores into alerts with their evidence, and group them into cases."""
-    from pipelines import aml
+    from pipelines.aml import alerts
 
-    return aml.raise_alerts(settings, model, business_date)
+    return alerts.raise_alerts(settings, model, business_date)
 
 
 def schedule(model):

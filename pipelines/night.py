@@ -33,7 +33,8 @@ def ingest(settings: Settings, contract: Contract, business_date: date) -> Manif
 
 def steps(settings: Settings, model: Model, business_date: date) -> list[Step]:
     """Every step of a night in order, from the sources to published scores and alerts: what to say and what to call."""
-    from pipelines import aml, features, quality, scoring
+    from pipelines import features, quality, scoring
+    from pipelines.aml import alerts
 
     contracts = in_order([load_contract(settings.expectations, source) for source in model.sources])
     return [
@@ -43,7 +44,7 @@ def steps(settings: Settings, model: Model, business_date: date) -> list[Step]:
         ("score", partial(scoring.score, settings, model, business_date)),
         ("publish", partial(scoring.publish, settings, model, business_date)),
         *(
-            [("raise alerts", partial(aml.raise_alerts, settings, model, business_date))]
+            [("raise alerts", partial(alerts.raise_alerts, settings, model, business_date))]
             if model.domain == "aml"
             else []
         ),

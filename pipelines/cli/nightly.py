@@ -13,6 +13,7 @@ from typing import Any
 from rich.progress import Progress, TaskID
 
 from pipelines import mlflow_store, registry, report, sample_bank
+from pipelines.aml import alerts
 from pipelines.cli import output
 from pipelines.cli.app import machine
 from pipelines.cli.stack import bring_up
@@ -225,10 +226,18 @@ def _rows(settings: Settings, name: str, followed: Sequence[Followed]) -> list[d
     ended = {one.business_date: one for one in followed if one.model.name == name and one.seconds is not None}
     model = load_model(settings.models, name)
     made = [night for night in report.published(settings, model) if night.business_date in ended]
-    alerts = _alerts(settings, model)
     return [
         row
         | {"seconds": round(ended[night.business_date].seconds or 0), "where_to_look": f"batch {night.batch_id[:12]}"}
-        | alerts.get(night.business_date, dict.fromkeys(_ALERT_COLUMNS))
+        | _alerts(settings, model, night.business_date)
         for night, row in zip(made, output.as_rows(made), strict=True)
     ]
+
+
+def _alerts(settings: Settings, model: Model, on: date) -> dict[str, Any]:
+    """What the night's scores became on the investigators' desk; raising what is raised already reads its record."""
+    if model.domain != "aml":
+        return dict.fromkeys(_ALERT_COLUMNS)
+    night = alerts.raise_alerts(settings, model, on)
+    used = None if night.budget_used is None else f"{night.budget_used:.0%} of {night.budget}"
+    return {"alerts": night.raised, "cases": night.cases_new + night.cases_joined, "budget_used": used}
