@@ -79,7 +79,8 @@ class Combination(Value):
     """How the parts are put together.
 
     Attributes:
-        may_be_absent: features whose absence was a declared state in training.
+        may_be_absent: the model's features whose absence was a declared state in training, whichever the typologies name, so
+            that another pack can be tried on the same version.
     """
 
     format: str = "vigil-combined-1"
@@ -285,7 +286,7 @@ def _views(recipe: Recipe, pack: TypologyPack, rows: Rows, supervised: CatBoostM
         trees=own.trees,
         max_samples=own.max_samples,
     )
-    may_be_absent = tuple(name for name in pack.features if recipe.features[name].missing == "allowed")
+    may_be_absent = tuple(name for name, feature in recipe.features.items() if feature.missing == "allowed")
     return Views(supervised, forest, pack, may_be_absent)
 
 
