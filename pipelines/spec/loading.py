@@ -14,8 +14,8 @@ from pipelines.contracts import DataFault
 from pipelines.spec.alerting import AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
-from pipelines.spec.network import NetworkLimits
-from pipelines.spec.policy import Policy
+from pipelines.spec.network import ChainLimits, ExposureLimits, FanLimits, NetworkLimits, PassThroughLimits
+from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
 from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
 from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
@@ -26,11 +26,12 @@ except ImportError:  # pragma: no cover - PyYAML built without libyaml
 
 LoadedFile = TypeVar("LoadedFile", bound=Strict)
 
-_PARTS_OF_A_PACK = (Typology, Condition, EvidenceFilter)
-_PARTS_OF_OTHERS = (
-    *(Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation),
-    *(AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
-)
+_PARTS: dict[type[BaseModel], tuple[type[BaseModel], ...]] = {
+    TypologyPack: (Typology, Condition, EvidenceFilter),
+    NetworkLimits: (FanLimits, ChainLimits, PassThroughLimits, ExposureLimits),
+    Policy: (TrainingLimits, ScoringLimits, AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
+}
+_PARTS_OF_OTHERS = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
 
 
 def load_model(folder: Path, name: str) -> Model:
@@ -116,8 +117,7 @@ def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:
 
 def _known_keys(kind: type[BaseModel]) -> set[str]:
     keys: set[str] = set(kind.model_fields)
-    parts: tuple[type[BaseModel], ...] = _PARTS_OF_A_PACK if kind is TypologyPack else _PARTS_OF_OTHERS
-    for part in parts:
+    for part in _PARTS.get(kind, _PARTS_OF_OTHERS):
         keys |= set(part.model_fields)
     return keys
 
