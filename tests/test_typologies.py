@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -13,7 +14,8 @@ from lender import FEATURES, MODEL
 from typology_packs import DOCUMENT, PACK
 
 from pipelines.contracts import DataFault
-from pipelines.spec import Model, TypologyPack, load_typologies
+from pipelines.settings import REPOSITORY
+from pipelines.spec import Condition, EvidenceFilter, Model, Typology, TypologyPack, load_typologies
 
 
 def changed(typology: int | None, **keys: Any) -> dict[str, Any]:
@@ -136,3 +138,14 @@ def test_a_model_without_typologies_is_written_as_it_always_was() -> None:
     model = Model.model_validate(MODEL)
     assert "typologies" not in model.model_dump_json()
     assert Model.model_validate_json(model.model_dump_json()) == model
+
+
+def test_the_example_of_the_page_is_a_pack_and_its_tables_are_complete(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(pack:.*?)```", page, re.DOTALL)
+    (tmp_path / "aml_typologies.yaml").write_text(example)
+    pack = load_typologies([tmp_path], "aml_typologies")
+    assert pack.typology("structuring").evidence.amount_between == (8000, 9999.99)
+    for kind in (TypologyPack, Typology, Condition, EvidenceFilter):
+        for key in set(kind.model_fields) - {"typologies"}:
+            assert f"`{key}`" in page, key

@@ -4,9 +4,11 @@ Standard library, pydantic and yaml only, so a DAG file may read them. Every err
 remedy. Unknown keys are refused with the closest known name; thresholds have no default in code.
 """
 
+from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.loading import (
+    load_activity_limits,
     load_contract,
     load_model,
     load_network_limits,
@@ -31,6 +33,7 @@ from pipelines.spec.source import (
 from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
 __all__ = [
+    "ActivityLimits",
     "AlertLimits",
     "BusinessDateRule",
     "Column",
@@ -57,6 +60,7 @@ __all__ = [
     "Validation",
     "Volume",
     "closest",
+    "load_activity_limits",
     "load_contract",
     "load_model",
     "load_network_limits",

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.contracts import DataFault
+from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
@@ -50,6 +51,12 @@ def load_policy(folder: Path, name: str) -> Policy:
     """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
     policy = _load(Policy, _file_named(folder, name, "policy"))
     return _named_as_its_file(policy, policy.policy, folder, name)
+
+
+def load_activity_limits(folder: Path, name: str) -> ActivityLimits:
+    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
+    limits = _load(ActivityLimits, _file_named(folder, name, "policy"))
+    return _named_as_its_file(limits, limits.policy, folder, name)
 
 
 def load_typologies(folders: Sequence[Path], name: str) -> TypologyPack:

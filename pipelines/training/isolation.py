@@ -30,14 +30,14 @@ import pyarrow.compute as pc
 from pipelines.contracts import Value
 from pipelines.evaluation.metrics import Scores
 from pipelines.spec import Feature
-from pipelines.training.rows import Features, numbers
+from pipelines.training.rows import Features, Mask, numbers
 
 FILE = "isolation_forest.json"
 MOST_CATEGORIES = 12
 _LARGEST = float(np.finfo(np.float32).max)
 _LEVELS = np.unique(np.concatenate([np.arange(0, 1000) / 1000, 1 - 0.001 * np.arange(1, 21) / 20, [1.0]]))
 _CHUNK = 8_192  # rows whose columns stay in the processor's cache while they pass through all trees
-_CHUNK_ABSENT = 32_768
+_CHUNK_ABSENT = 16_384
 
 Matrix = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
@@ -348,14 +348,15 @@ class _Nodes:
         """Sum over the trees of the least depth a row can have, whatever its absent values are taken to be."""
         total = np.zeros(columns.shape[1])
         least = np.empty(columns.shape[1])
+        holed = np.asarray(np.isnan(columns).any(axis=1))
         for root in self.roots:
             least.fill(np.inf)
-            for leaf, rows in self._ways(columns, root):
+            for leaf, rows in self._ways(columns, holed, root):
                 least[rows] = np.minimum(least[rows], self.depth[leaf])
             total += least
         return total
 
-    def _ways(self, columns: Matrix, root: int) -> Iterator[tuple[int, Index]]:
+    def _ways(self, columns: Matrix, holed: Mask, root: int) -> Iterator[tuple[int, Index]]:
         """Each leaf with the rows that reach it; a row with an absent value goes both ways at a cut through it."""
         waiting = [(root, np.arange(columns.shape[1]))]
         while waiting:
@@ -364,10 +365,12 @@ class _Nodes:
             if left == node:
                 yield node, rows
                 continue
-            value = columns[self.column[node]].take(rows)
-            for child, chosen in (
-                (left, ~(value > self.threshold[node])),
-                (right, ~(value <= self.threshold[node])),
-            ):
-                if chosen.any():
-                    waiting.append((int(child), rows[chosen]))
+            column = self.column[node]
+            value = columns[column].take(rows, mode="clip")
+            not_left = value > self.threshold[node]
+            to_right = ~(value <= self.threshold[node]) if holed[column] else not_left
+            waiting += [
+                (int(child), chosen)
+                for child, chosen in ((left, rows[~not_left]), (right, rows[to_right]))
+                if len(chosen)
+            ]
