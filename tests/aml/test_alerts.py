@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 
 import pytest
@@ -57,6 +58,14 @@ def test_the_same_again_changes_nothing(bank: Settings) -> None:
     assert everything(bank) == before
 
 
+def test_three_at_the_same_time_raise_once(bank: Settings) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: raise_alerts(bank, MODEL, DAY, evidence()), range(3)))
+    assert sorted(m.already_raised for m in made) == [False, True, True]
+    assert len({m.model_copy(update={"already_raised": True}).model_dump_json() for m in made}) == 1
+    assert database.rows(bank, "SELECT count(*) AS n FROM vigil.alert") == [{"n": 6}]
+
+
 def test_evidence_holds_what_caused_the_alert(bank: Settings) -> None:
     raise_alerts(bank, MODEL, DAY, evidence({"s1": ("fan_in", ["ann-1", "x-1"], ["a1"])}))
     [row] = database.rows(bank, "SELECT evidence FROM vigil.alert_blind WHERE token = :token", token=token("ann"))
@@ -73,6 +82,7 @@ def test_evidence_holds_what_caused_the_alert(bank: Settings) -> None:
     edges = {(e["payer"], e["payee"]): (e["payments"], e["amount"]) for e in kept["edges"]}
     assert edges[token("ann-1"), token("y-1")] == (2, "150.25")
     assert edges[token("bob-1"), token("ann-1")] == (1, "700.00")
+    assert [(e["payer"], e["payee"]) for e in kept["edges"] if e["of_scheme"]] == [(token("x-1"), token("ann-1"))]
     own = {m["account_token"] for m in kept["members"] if m["own"]}
     assert own == {token("ann-1")}
     assert kept["share_of_parts"] == {"anomaly": 0.3, "supervised": 0.5, "typologies": 0.2}

@@ -15,6 +15,7 @@ from pipelines import database
 from pipelines.aml import cases as desk
 from pipelines.aml.alerts import raise_alerts
 from pipelines.aml.desk import acting
+from pipelines.aml.lines import lines
 from pipelines.contracts import Blocked
 from pipelines.settings import REPOSITORY, Settings
 
@@ -70,6 +71,19 @@ def test_officers_see_the_report_and_investigators_a_valuable_case(two_closed: t
     listed = desk.cases(bank, MODEL.name, state="closed")
     assert {c.outcome for c in listed} == {"valuable"}
     assert desk.outcomes_of(desk.cases(bank, MODEL.name, state="all", officer=True)) == {"sar_filed": 1, "valuable": 1}
+
+
+def test_a_report_stays_known_to_officers_when_its_case_is_opened_again(two_closed: tuple[Settings, int, int]) -> None:
+    bank, filed, _ = two_closed
+    desk.reopen(bank, filed, by=ANNA, note="New payments.")
+    desk.start(bank, filed, by=ANNA)
+    desk.close(bank, filed, "valuable", by=ANNA)
+    told = desk.case_file(bank, filed, officer=True)
+    assert [e.outcome for e in told.events if e.action == "closed"] == ["sar_filed", "valuable"]
+    reports = lines(bank, MODEL, DAY, DAY, officer=True).reports
+    assert reports is not None
+    assert reports[0].filed.productive == 1
+    assert "sar" not in desk.case_file(bank, filed).model_dump_json()
 
 
 @pytest.mark.parametrize("statement", ["SELECT * FROM sar.closing", "SELECT * FROM sar.case_now", "TABLE sar.closing"])
@@ -158,6 +172,19 @@ def test_a_bank_without_a_superuser_can_migrate(bank: Settings) -> None:
             connection.execute(text("DROP OWNED BY house"))
             connection.execute(text("DROP ROLE house"))
         admin.dispose()
+
+
+def test_nothing_of_a_report_is_in_other_tables_in_the_lake_or_in_any_file(
+    two_closed: tuple[Settings, int, int],
+) -> None:
+    bank = two_closed[0]
+    names = database.rows(
+        bank, "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'vigil' ORDER BY 1"
+    )
+    told = " ".join(str(database.rows(bank, f"SELECT * FROM vigil.{row['name']}")) for row in names)
+    assert "valuable" in told
+    assert not re.search(r"FIU-1|sar_filed|\bfiled\b", told)
+    assert not [p for p in bank.home.rglob("*") if p.is_file() and b"FIU-1" in p.read_bytes()]
 
 
 def test_reports_are_named_in_no_other_part_of_the_house() -> None:
