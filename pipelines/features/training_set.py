@@ -52,7 +52,8 @@ class TrainingPins(Value):
 class TrainingRows:
     """One row per entity and event: `<entity>_token`, event_date, the features in model order, label (int8).
 
-    Sorted by event date and token. `digest` is over names, types and values.
+    The label is null where the label view is `unlabelled` and nobody had investigated. Sorted by event date and token. `digest`
+    is over names, types and values.
     """
 
     model: str
@@ -68,6 +69,9 @@ def training_rows(settings: Settings, model: Model, as_of: date, pins: TrainingP
     A label enters when it had arrived (`known_at <= as_of`, from source rows of business dates up to `as_of`) and its
     maturity had passed (`event_date + maturity_days <= as_of`). Its features are those of its event date, joined point in
     time. With `pins` of an earlier call the same versions are read again.
+
+    A label view declared `unlabelled` also gives the rows that nobody had investigated on `as_of`, with a null label; one
+    whose label had not arrived is such a row.
 
     Raises:
         DataFault: no label qualifies, an entity has two labels on one date, a label's date has no feature rows made by the
@@ -135,8 +139,9 @@ class _TrainingSet:
         latest = self._as_of - timedelta(days=self._model.label.maturity_days)
         with readable_errors(f"label view {self._label_view.name} as of {self._as_of}"):
             connection.execute(
-                f"CREATE TEMP TABLE labels AS SELECT * EXCLUDE (known_at) FROM ({self._label_sql}) "
-                f"WHERE known_at <= DATE '{self._as_of}' AND {EVENT_DATE} BETWEEN DATE '{earliest}' AND DATE '{latest}'"
+                f"CREATE TEMP TABLE labels AS SELECT {_arrived(self._label_view, self._as_of)} FROM ({self._label_sql}) "
+                f"WHERE {_qualifies(self._label_view, self._as_of)} "
+                f"AND {EVENT_DATE} BETWEEN DATE '{earliest}' AND DATE '{latest}'"
             )
         _check_labels(connection, self._model, self._label_view, self._as_of)
 
@@ -202,6 +207,18 @@ class _TrainingSet:
         return table
 
 
+def _arrived(view: LabelViewDefinition, as_of: date) -> str:
+    """The columns kept of a label view. A label that had not arrived leaves an unlabelled row, if the view has such."""
+    if not view.unlabelled:
+        return "* EXCLUDE (known_at)"
+    return f"* EXCLUDE (known_at) REPLACE (CASE WHEN known_at <= DATE '{as_of}' THEN {LABEL} END AS {LABEL})"
+
+
+def _qualifies(view: LabelViewDefinition, as_of: date) -> str:
+    """Which rows of a label view had arrived; that nobody has investigated a row is known on its own date."""
+    return "true" if view.unlabelled else f"known_at <= DATE '{as_of}'"
+
+
 def _spine(views: ModelViews) -> str:
     """The labels with the tokens of the other entities, as the population had them on the event date."""
     others = [f"p.{token}" for token in views.tokens if token != views.model.token]
@@ -223,17 +240,22 @@ def _check_unchanged(model: Model, digests: Mapping[str, str], pins: TrainingPin
 
 
 def _check_labels(connection: duckdb.DuckDBPyConnection, model: Model, view: LabelViewDefinition, as_of: date) -> None:
-    ((rows, repeated, bad),) = connection.execute(
-        f"SELECT count(*), count(*) - count(DISTINCT ({view.token}, {EVENT_DATE})), "
-        f"count(*) FILTER (label IS NULL OR label NOT IN (0, 1) OR {view.token} IS NULL) FROM labels"
+    ((labelled, absent, repeated, bad),) = connection.execute(
+        f"SELECT count({LABEL}), count(*) - count({LABEL}), count(*) - count(DISTINCT ({view.token}, {EVENT_DATE})), "
+        f"count(*) FILTER ({LABEL} NOT IN (0, 1) OR {view.token} IS NULL) FROM labels"
     ).fetchall()
     subject = f"label view {view.name} of model {model.name} as of {as_of}"
-    if not rows:
+    if not labelled and (view.unlabelled or not absent):
         raise DataFault(
             f"{subject}: no label had arrived and was {model.label.maturity_days} days old. Nothing was trained. "
             "Train as of a later date, or ingest the outcomes."
         )
     if repeated:
         raise DataFault(f"{subject}: {repeated} rows more than there are entities and event dates. Correct the view.")
+    if absent and not view.unlabelled:
+        raise DataFault(
+            f"{subject}: {absent} rows have no label. Correct the view; if they are rows that nobody investigated, declare it "
+            "with @label_view(..., unlabelled=True)."
+        )
     if bad:
         raise DataFault(f"{subject}: {bad} rows whose label is not 0 or 1 or whose token is absent. Correct the view.")

@@ -28,9 +28,8 @@ class Split:
 def by_date(rows: Rows, validation: Validation) -> Split:
     """Development before the out-of-time date, judgement from it on. Raises Blocked when either side has one class only."""
     start = _out_of_time_start(rows, validation)
-    late = rows.event_date >= start
     return Split(
-        _both_classes(rows.where(~late), f"before {start}"), _both_classes(rows.where(late), f"from {start} on")
+        _both_classes(rows.before(start), f"before {start}"), _both_classes(rows.since(start), f"from {start} on")
     )
 
 
@@ -57,10 +56,10 @@ def hold_out(rows: Rows, validation: Validation, seed: int) -> Split:
     if validation.kind == "folds":
         judged = next(fold_masks(rows, round(1 / HELD_OUT_SHARE), seed))
         return Split(rows.where(~judged), rows.where(judged))
-    late = _latest(rows)
+    start = _latest(rows)
     return Split(
-        _both_classes(rows.where(~late), "of the earlier development dates"),
-        _both_classes(rows.where(late), "of the latest development dates"),
+        _both_classes(rows.before(start), "of the earlier development dates"),
+        _both_classes(rows.since(start), "of the latest development dates"),
     )
 
 
@@ -71,8 +70,8 @@ def described(rows: Rows, validation: Validation) -> str:
     return f"event dates from {_out_of_time_start(rows, validation)} to {rows.event_date.max()}, not learnt from"
 
 
-def _latest(rows: Rows) -> Mask:
-    """Whole dates from the end, the fewest that hold the share; never all dates."""
+def _latest(rows: Rows) -> np.datetime64:
+    """First of the latest dates: whole dates from the end, the fewest that hold the share; never all dates."""
     dates, counts = np.unique(rows.event_date, return_counts=True)
     if len(dates) < 2:
         raise Blocked(
@@ -81,9 +80,8 @@ def _latest(rows: Rows) -> Mask:
         )
     from_the_end = np.cumsum(counts[::-1])
     wanted = int(np.searchsorted(from_the_end, HELD_OUT_SHARE * len(rows))) + 1
-    start = dates[-min(wanted, len(dates) - 1)]
-    late: Mask = rows.event_date >= start
-    return late
+    start: np.datetime64 = dates[-min(wanted, len(dates) - 1)]
+    return start
 
 
 def _out_of_time_start(rows: Rows, validation: Validation) -> np.datetime64:
