@@ -66,7 +66,7 @@ def gaps(settings: Settings, model: Model) -> tuple[Gap, ...]:
         return ()
     there = available_dates(settings, load_contract(settings.expectations, model.population))
     silent = _without_alerts(settings, model) if model.domain == "aml" else []
-    why = {on: "its scores are published, but no alerts were raised from them" for on in silent}
+    why = dict.fromkeys(silent, "its scores are published, but no alerts were raised from them")
     why |= {on: "nothing was published" for on in there if on > min(seen) and on not in seen}
     why |= {on: f"published before {source} was taken in again" for on, source in _replaced(settings, model)}
     return tuple(_gap(model, on, why[on]) for on in sorted(why))
