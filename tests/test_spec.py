@@ -84,7 +84,13 @@ def written(folder: Path, name: str, content: Any) -> Path:
         ("columns.balance.token", "account", "token needs type string or integer"),
         ("columns.account_id.protected", True, "a token is not a protected column"),
         ("columns.active.may_be_future", True, "may_be_future needs type timestamp"),
-        ("columns.other_id", {"type": "string", "token": "account"}, "more than one becomes 'account_token'"),
+        (
+            "columns.other_id",
+            {"type": "string", "token": "account"},
+            "more than one becomes 'account_token' in the lake: account_id, other_id; both are ids of 'account'",
+        ),
+        ("columns.other_id", {"type": "string", "token": "account"}, "say with `role` what one of them is"),
+        ("columns.balance.role", "payer", "role needs a token"),
         ("columns.business_date", {"type": "date"}, "the lake's own name"),
     ],
 )
@@ -108,6 +114,21 @@ def test_dates_that_cannot_be_told_apart() -> None:
 def test_ids_have_another_name_in_the_lake() -> None:
     agreed = Contract.model_validate(CONTRACT)
     assert [agreed.lake_name(name) for name in ("account_id", "balance")] == ["account_token", "balance"]
+
+
+def test_a_second_id_of_an_entity_is_named_by_its_role() -> None:
+    other = {"type": "string", "token": "account", "role": "counterparty"}
+    assert (
+        Contract.model_validate(changed(CONTRACT, "columns.other_id", other)).lake_name("other_id")
+        == "counterparty_token"
+    )
+
+
+def test_a_reference_is_of_the_id_without_a_role() -> None:
+    only = changed(CONTRACT, "columns.account_id.role", "payer")
+    reference = [{"token": "account", "source": "accounts", "min_fraction": 1, "severity": "critical"}]
+    with pytest.raises(ValueError, match="no column has token 'account' and no role"):
+        Contract.model_validate(changed(only, "references", reference))
 
 
 # ------------------------------------------------------------------------------------------------- models and policies

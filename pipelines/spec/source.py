@@ -50,6 +50,8 @@ class Column(Strict):
         format: strptime format of a date or timestamp kept as text, e.g. `%b-%Y`.
         strip: characters removed before a number is parsed, e.g. `"%"` or `" months"`.
         token: entity whose id this is; the column becomes `<entity>_token` (keyed HMAC, 32 hex digits) and the id is gone.
+        role: what the entity is in this row, where a row names two of one entity, as the counterparty of a payment is an
+            account too. The column becomes `<role>_token`, hashed as the entity: one account has one token in either column.
         id_from: columns of the file that together are the id, where the file has none. Equal values are one entity, so name
             what is known from the start and never corrected. Or `line`, the row's place in the file, where nothing tells the
             rows apart: only for a file that is delivered once, as a reordered one would give everybody another's token.
@@ -69,6 +71,7 @@ class Column(Strict):
     max: float | None = None
     allowed: tuple[str, ...] | None = None
     token: Name | None = None
+    role: Name | None = None
     id_from: tuple[str, ...] | Literal["line"] = ()
     may_be_future: bool = False
     known: Literal["at_event", "later"] = "at_event"
@@ -88,6 +91,8 @@ class Column(Strict):
             raise ValueError("token needs type string or integer")
         if self.token is not None and self.protected:
             raise ValueError("a token is not a protected column: a token gives nothing away")
+        if self.role is not None and self.token is None:
+            raise ValueError("role needs a token: it says what the entity of an id is in this row")
         if self.may_be_future and self.type != "timestamp":
             raise ValueError("may_be_future needs type timestamp")
         if self.id_from and (self.token is None or self.type != "string" or self.source_name is not None):
@@ -133,7 +138,12 @@ class Freshness(Strict):
 
 
 class Reference(Strict):
-    """Share of this source's `token` values that must exist in another source, as of the business date."""
+    """Share of this source's `token` values that must exist in another source, as of the business date.
+
+    Attributes:
+        token: entity of this source's id column without a role; in the other source it is looked for in the column of the
+            same name.
+    """
 
     token: Name
     source: Name
@@ -185,10 +195,10 @@ class Contract(Strict):
             if name not in self.columns:
                 raise ValueError(f"{where}: {name!r} is not among columns{closest(name, self.columns)}")
         self._require_usable_columns()
-        entities = [c.token for c in self.columns.values() if c.token]
+        entities = [c.token for c in self.columns.values() if c.token and c.role is None]
         for reference in self.references:
             if reference.token not in entities:
-                raise ValueError(f"references.token: no column has token {reference.token!r}")
+                raise ValueError(f"references.token: no column has token {reference.token!r} and no role")
         if not self.business_date.column and self.business_date.cadence != "once" and not self._comes_per_date:
             raise ValueError(
                 "location names no {business_date} and business_date.column is not set: "
@@ -204,21 +214,34 @@ class Contract(Strict):
         for name in self.key:
             if self.columns[name].nullable or self.columns[name].protected:
                 raise ValueError(f"columns.{name}: a key column is neither nullable nor protected")
-        names = [self.lake_name(name) for name in self.columns]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"columns: more than one becomes {twice[0]!r} in the lake; give one another token or name")
+        names = self._require_lake_names_apart()
         by_line = [name for name, column in self.columns.items() if column.id_from == "line"]
         if by_line and (self._comes_per_date or not isinstance(self.location, FilesLocation)):
             raise ValueError(f"columns.{by_line[0]}: id_from: line needs one file that holds all dates")
         if "business_date" in names:
             raise ValueError("columns.business_date: the lake's own name; use another with source_name: business_date")
 
+    def _require_lake_names_apart(self) -> list[str]:
+        """The lake names of all columns. Raises ValueError when two columns would be one in the lake."""
+        names = [self.lake_name(name) for name in self.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not twice:
+            return names
+        clashing = [name for name in self.columns if self.lake_name(name) == twice[0]]
+        entities = {self.columns[name].token for name in clashing}
+        remedy = "give one another token or name"
+        if len(entities) == 1:
+            remedy = (
+                f"both are ids of {entities.pop()!r}, so say with `role` what one of them is, e.g. role: counterparty"
+            )
+        raise ValueError(f"columns: more than one becomes {twice[0]!r} in the lake: {', '.join(clashing)}; {remedy}")
+
     @property
     def _comes_per_date(self) -> bool:
         return isinstance(self.location, FilesLocation) and self.location.per_date
 
     def lake_name(self, column: str) -> str:
-        """Name of a contract column in the lake: `<entity>_token` for an id, its own name otherwise."""
-        entity = self.columns[column].token
-        return f"{entity}_token" if entity else column
+        """Name of a contract column in the lake: `<role>_token` for an id with a role, `<entity>_token` for one without, its
+        own name otherwise."""
+        found = self.columns[column]
+        return f"{found.role or found.token}_token" if found.token else column

@@ -44,6 +44,20 @@ def test_good_rows_land_typed_and_without_ids(settings: Settings) -> None:
     assert (first["snapshot_date"], first["balance"], first["days_past_due"]) == (DAY, 0.25, 0)
 
 
+def test_an_account_has_one_token_on_either_side_of_a_payment(settings: Settings) -> None:
+    payee = {"type": "string", "token": "account", "role": "counterparty"}
+    table = rows(100)
+    ids = table["account_id"].to_pylist()
+    deliver(settings, table.append_column("payee_id", pa.array([*ids[1:], "X1"])))
+
+    ingest.land(settings, contract(columns={"payee_id": payee}), DAY)
+
+    found = lake_rows(settings, "landing/accounts")
+    payers, payees = {row["account_token"] for row in found}, {row["counterparty_token"] for row in found}
+    assert len(payers) == len(payees) == 100
+    assert len(payers & payees) == 99
+
+
 @pytest.mark.parametrize(
     ("column", "bad", "rule"),
     [
