@@ -5,8 +5,9 @@ remedy. Unknown keys are refused with the closest known name; thresholds have no
 """
 
 from pipelines.spec.base import Strict, closest
-from pipelines.spec.loading import load_contract, load_model, load_policy, model_names
+from pipelines.spec.loading import load_contract, load_model, load_network_limits, load_policy, model_names
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
+from pipelines.spec.network import NetworkLimits
 from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
 from pipelines.spec.source import (
     BusinessDateRule,
@@ -30,6 +31,7 @@ __all__ = [
     "Freshness",
     "Label",
     "Model",
+    "NetworkLimits",
     "Policy",
     "PostgresLocation",
     "Reference",
@@ -43,6 +45,7 @@ __all__ = [
     "closest",
     "load_contract",
     "load_model",
+    "load_network_limits",
     "load_policy",
     "model_names",
 ]

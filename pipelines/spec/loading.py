@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pipelines.contracts import DataFault
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
+from pipelines.spec.network import NetworkLimits
 from pipelines.spec.policy import Policy
 from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
 
@@ -40,6 +41,12 @@ def load_policy(folder: Path, name: str) -> Policy:
     """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
     policy = _load(Policy, _file_named(folder, name, "policy"))
     return _named_as_its_file(policy, policy.policy, folder, name)
+
+
+def load_network_limits(folder: Path, name: str) -> NetworkLimits:
+    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
+    limits = _load(NetworkLimits, _file_named(folder, name, "policy"))
+    return _named_as_its_file(limits, limits.policy, folder, name)
 
 
 def model_names(folder: Path) -> list[str]:
@@ -76,7 +83,7 @@ def _load(kind: type[LoadedFile], path: Path) -> LoadedFile:
 
 
 def _page(kind: type[Strict]) -> str:
-    return "docs/contracts.md" if kind is Contract else "docs/onboarding.md"
+    return {Contract: "docs/contracts.md", NetworkLimits: "docs/aml_network.md"}.get(kind, "docs/onboarding.md")
 
 
 def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:
