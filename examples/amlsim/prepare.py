@@ -2,7 +2,7 @@
 
     python examples/amlsim/prepare.py FOLDER SOURCES
 
-FOLDER holds 20K_cycle200_nodes.csv and 20K_cycle200_transactions.csv; SOURCES/amlsim/ gets transactions.csv, accounts.csv
+FOLDER holds 20K_cycle200_nodes.csv and 20K_cycle200_transactions.csv; SOURCES/amlsim/ gets payments_made.csv, accounts.csv
 and turned.csv. Step n is the n-th day from Monday 2025-01-06 on. The bank delivers by week: the business date is its Sunday,
 the day on which 7 divides the step.
 """
@@ -29,7 +29,7 @@ def main(folder: Path, sources: Path) -> None:
     target = sources / "amlsim"
     target.mkdir(parents=True, exist_ok=True)
     header = ("week_ending", "transaction_id", "payer_id", "payee_id", "amount", "booked_on")
-    _write(target / "transactions.csv", header, _transactions(payments))
+    _write(target / "payments_made.csv", header, _payments_made(payments))
     _write(target / "accounts.csv", ("week_ending", "account_id"), _accounts(nodes))
     _write(target / "turned.csv", ("week_ending", "account_id", "turned_on"), _turned(nodes))
 
@@ -44,7 +44,7 @@ def delivered(step: int) -> date:
     return day(-(-step // 7) * 7)
 
 
-def _transactions(payments: Iterable[dict[str, str]]) -> Iterator[Row]:
+def _payments_made(payments: Iterable[dict[str, str]]) -> Iterator[Row]:
     """Every payment. The number of its line stands for an id: equal payments of one day cannot be told apart without."""
     for line, payment in enumerate(payments, start=2):
         step = int(payment["time"])

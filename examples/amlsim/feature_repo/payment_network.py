@@ -1,139 +1,54 @@
-"""Whom an account pays and is paid by, what those do in turn, and where payments are repeated.
-
-A payment is repeated when the same payer pays the same payee the same amount more than once on one day. A repeater is an
-account on either side of one.
-"""
+"""The bank's own features of the transfer network, on payments of another shape."""
 
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import duckdb
 
+from pipelines.aml import network
 from pipelines.features.definitions import computed_view
+from pipelines.spec import load_network_limits, network as network_limits
 
-FEATURES = {
-    "payers_16w": "integer",
-    "payees_16w": "integer",
-    "payers_4w": "integer",
-    "payees_4w": "integer",
-    "gather_scatter_4w": "integer",
-    "payers_in_a_day": "integer",
-    "payees_in_a_day": "integer",
-    "pays_back": "integer",
-    "payees_of_payers": "float",
-    "payers_of_payees": "float",
-    "payees_of_widest_payer": "integer",
-    "repeating_payers": "integer",
-    "days_since_repeated": "integer",
-    "payers_that_repeat": "integer",
-    "payers_repeated_to": "integer",
-    "payees_that_repeat": "integer",
-    "payees_repeated_to": "integer",
-    "repeaters_share": "float",
-    "repeaters_near": "float",
-    "repeaters_two_steps": "float",
-}
-
-
-@computed_view(entity="account", sources=("accounts", "transactions"), ttl_days=7, history_days=112, features=FEATURES)
-def payment_network(connection: duckdb.DuckDBPyConnection, business_date: date) -> str:
-    """Degrees, bursts of a day, repeated payments, and the neighbourhood to two steps, over sixteen weeks."""
-    return QUERY.format(today=f"DATE '{business_date}'")
-
-
-QUERY = """
-WITH paid AS MATERIALIZED (
-    SELECT account_token AS payer, counterparty_token AS payee, {today} - booked_on AS days_ago, amount, count(*) AS times
-    FROM transactions GROUP BY ALL
-),
-payers AS (
-    SELECT payee AS account_token,
-        count(DISTINCT payer) AS payers_16w,
-        count(DISTINCT payer) FILTER (days_ago < 28) AS payers_4w,
-        count(DISTINCT payer) FILTER (times > 1) AS repeating_payers,
-        min(days_ago) FILTER (times > 1) AS days_since_repeated
-    FROM paid GROUP BY ALL
-),
-payees AS (
-    SELECT payer AS account_token,
-        count(DISTINCT payee) AS payees_16w,
-        count(DISTINCT payee) FILTER (days_ago < 28) AS payees_4w,
-        count(DISTINCT payee) FILTER (times > 1) AS repeated_payees
-    FROM paid GROUP BY ALL
-),
-gathered AS (
-    SELECT account_token, max(accounts) AS payers_in_a_day
-    FROM (SELECT payee AS account_token, count(DISTINCT payer) AS accounts FROM paid GROUP BY payee, days_ago) GROUP BY ALL
-),
-scattered AS (
-    SELECT account_token, max(accounts) AS payees_in_a_day
-    FROM (SELECT payer AS account_token, count(DISTINCT payee) AS accounts FROM paid GROUP BY payer, days_ago) GROUP BY ALL
-),
-seen AS MATERIALIZED (
-    SELECT account_token, coalesce(payers_16w, 0) AS payers_16w, coalesce(payees_16w, 0) AS payees_16w,
-        coalesce(repeating_payers, 0) > 0 AS repeated_to, coalesce(repeated_payees, 0) > 0 AS repeats
-    FROM payers FULL JOIN payees USING (account_token)
-),
-relation AS MATERIALIZED (
-    SELECT DISTINCT payer AS account_token, payee AS other, 'payee' AS side FROM paid
-    UNION ALL SELECT DISTINCT payee, payer, 'payer' FROM paid
-),
-neighbours AS MATERIALIZED (
-    SELECT relation.account_token,
-        count(*) AS relations,
-        count(*) - count(DISTINCT other) AS pays_back,
-        avg(payees_16w) FILTER (side = 'payer') AS payees_of_payers,
-        avg(payers_16w) FILTER (side = 'payee') AS payers_of_payees,
-        max(payees_16w) FILTER (side = 'payer') AS payees_of_widest_payer,
-        count(*) FILTER (side = 'payer' AND repeats) AS payers_that_repeat,
-        count(*) FILTER (side = 'payer' AND repeated_to) AS payers_repeated_to,
-        count(*) FILTER (side = 'payee' AND repeats) AS payees_that_repeat,
-        count(*) FILTER (side = 'payee' AND repeated_to) AS payees_repeated_to,
-        avg(CAST(repeats OR repeated_to AS INTEGER)) AS repeaters_share
-    FROM relation JOIN seen ON seen.account_token = relation.other GROUP BY ALL
-),
--- A repeater counts for less the more relations it has: to be paid by an account that pays everybody says little.
-near AS MATERIALIZED (
-    SELECT relation.account_token, sum(CAST(repeats OR repeated_to AS INTEGER) / relations) AS repeaters_near
-    FROM relation JOIN seen ON seen.account_token = relation.other
-        JOIN neighbours ON neighbours.account_token = relation.other
-    GROUP BY ALL
-),
-two_steps AS (
-    SELECT relation.account_token, sum(repeaters_near / relations) AS repeaters_two_steps
-    FROM relation JOIN near ON near.account_token = relation.other
-        JOIN neighbours ON neighbours.account_token = relation.other
-    GROUP BY ALL
+LIMITS = Path(__file__).parents[1] / "policies" / "amlsim_network.yaml"
+HISTORY_DAYS = 112
+USED = (
+    *("payers_7d", "payers_30d", "payers_90d", "payees_7d", "payees_30d", "payees_90d"),
+    *("fan_in_peak", "fan_in_peak_share", "fan_out_peak", "fan_out_peak_share"),
+    *("pass_through_share_30d", "pass_through_share_90d", "dwell_hours_p50"),
+    *("equal_in_30d", "equal_out_30d", "cycles", "fan_in_payer", "fan_out_payee"),
 )
-SELECT
-    account_token,
-    coalesce(payers_16w, 0) AS payers_16w,
-    coalesce(payees_16w, 0) AS payees_16w,
-    coalesce(payers_4w, 0) AS payers_4w,
-    coalesce(payees_4w, 0) AS payees_4w,
-    coalesce(payers_4w, 0) * coalesce(payees_4w, 0) AS gather_scatter_4w,
-    coalesce(payers_in_a_day, 0) AS payers_in_a_day,
-    coalesce(payees_in_a_day, 0) AS payees_in_a_day,
-    coalesce(pays_back, 0) AS pays_back,
-    payees_of_payers,
-    payers_of_payees,
-    coalesce(payees_of_widest_payer, 0) AS payees_of_widest_payer,
-    coalesce(repeating_payers, 0) AS repeating_payers,
-    days_since_repeated,
-    coalesce(payers_that_repeat, 0) AS payers_that_repeat,
-    coalesce(payers_repeated_to, 0) AS payers_repeated_to,
-    coalesce(payees_that_repeat, 0) AS payees_that_repeat,
-    coalesce(payees_repeated_to, 0) AS payees_repeated_to,
-    coalesce(repeaters_share, 0) AS repeaters_share,
-    coalesce(repeaters_near, 0) AS repeaters_near,
-    coalesce(repeaters_two_steps, 0) AS repeaters_two_steps
-FROM (SELECT account_token FROM accounts WHERE business_date = {today})
-    LEFT JOIN payers USING (account_token)
-    LEFT JOIN payees USING (account_token)
-    LEFT JOIN gathered USING (account_token)
-    LEFT JOIN scattered USING (account_token)
-    LEFT JOIN neighbours USING (account_token)
-    LEFT JOIN near USING (account_token)
-    LEFT JOIN two_steps USING (account_token)
+
+# Each payment is booked at the payer and at the payee, as in a bank, and every account is a customer of its own. No currency,
+# country or channel is stated: all have the same. The day is all that is known of the moment.
+BOOKINGS = """
+CREATE TEMP VIEW transactions AS
+SELECT transaction_token || suffix AS transaction_token, account_token, counterparty_token, account_token AS customer_token,
+    CAST(booked_on AS TIMESTAMPTZ) AS booked_at, amount, 'EUR' AS currency, 'DE' AS country, 'transfer' AS channel, direction
+FROM (
+    SELECT *, 'debit' AS direction, 'd' AS suffix FROM payments_made
+    UNION ALL
+    SELECT * REPLACE (counterparty_token AS account_token, account_token AS counterparty_token), 'credit', 'c'
+    FROM payments_made
+)
 """
+
+
+@computed_view(
+    entity="account",
+    sources=("accounts", "payments_made"),
+    ttl_days=7,
+    history_days=HISTORY_DAYS,
+    features={name: network.FEATURES[name] for name in USED},
+    code=(network, network_limits, LIMITS),
+)
+def payment_network(connection: duckdb.DuckDBPyConnection, business_date: date) -> str:
+    """Degrees, fan bursts, pass-through, equal payments and cycles, of the open accounts with a payment in the history."""
+    connection.execute(BOOKINGS)
+    found = network.customer_features(connection, business_date, load_network_limits(LIMITS.parent, LIMITS.stem))
+    return f"""
+        SELECT account_token, {", ".join(USED)}
+        FROM accounts LEFT JOIN ({found}) ON account_token = customer_token
+        WHERE business_date = DATE '{business_date}'
+    """

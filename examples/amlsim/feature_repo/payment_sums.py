@@ -14,12 +14,12 @@ HORIZON_DAYS = 28
 JUDGED_FROM = date(2025, 4, 27)  # out_of_time_from of the model files
 
 
-@feature_view(entity="account", sources=("accounts", "transactions"), ttl_days=7, history_days=112)
-def payment_sums(accounts: ir.Table, transactions: ir.Table, business_date: ir.DateScalar) -> ir.Table:
+@feature_view(entity="account", sources=("accounts", "payments_made"), ttl_days=7, history_days=112)
+def payment_sums(accounts: ir.Table, payments_made: ir.Table, business_date: ir.DateScalar) -> ir.Table:
     """Number, sum and mean of the payments out and in, over one, four and sixteen weeks."""
     today = accounts.filter(accounts.business_date == business_date).select("account_token")
-    paid = _sums(transactions, "account_token", "out", business_date)
-    received = _sums(transactions, "counterparty_token", "in", business_date)
+    paid = _sums(payments_made, "account_token", "out", business_date)
+    received = _sums(payments_made, "counterparty_token", "in", business_date)
     both = today.left_join(paid, today.account_token == paid.out_token)
     both = both.left_join(received, both.account_token == received.in_token)
     counts = [f"{kind}_{way}_{days}d" for way in ("out", "in") for days in WINDOWS for kind in ("count", "sum")]
@@ -48,12 +48,12 @@ def turns_within_four_weeks(accounts: ir.Table, turned: ir.Table) -> ir.Table:
     )
 
 
-def _sums(transactions: ir.Table, token: str, way: str, business_date: ir.DateScalar) -> ir.Table:
+def _sums(payments_made: ir.Table, token: str, way: str, business_date: ir.DateScalar) -> ir.Table:
     """Per account on that side of the payments."""
     measures = {}
     for days in WINDOWS:
-        recent = transactions.booked_on > business_date - ibis.interval(days=days)
-        measures[f"count_{way}_{days}d"] = transactions.amount.count(where=recent)
-        measures[f"sum_{way}_{days}d"] = transactions.amount.sum(where=recent)
-        measures[f"mean_{way}_{days}d"] = transactions.amount.mean(where=recent)
-    return transactions.group_by(**{f"{way}_token": transactions[token]}).agg(**measures)
+        recent = payments_made.booked_on > business_date - ibis.interval(days=days)
+        measures[f"count_{way}_{days}d"] = payments_made.amount.count(where=recent)
+        measures[f"sum_{way}_{days}d"] = payments_made.amount.sum(where=recent)
+        measures[f"mean_{way}_{days}d"] = payments_made.amount.mean(where=recent)
+    return payments_made.group_by(**{f"{way}_token": payments_made[token]}).agg(**measures)
