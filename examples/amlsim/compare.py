@@ -100,7 +100,9 @@ def main() -> None:
     print(table(dated))
     for model in MODELS:
         top = np.argsort(-rows.probability[model], kind="stable")[: len(rows.label) // 100]
-        print(f"\nTop 1% of {model}: {rows.label[top].mean():.1%} turn in time, {rows.fraud[top].mean():.1%} are called fraud.")
+        print(
+            f"\nTop 1% of {model}: {rows.label[top].mean():.1%} turn in time, {rows.fraud[top].mean():.1%} are called fraud."
+        )
 
 
 def judged_rows() -> Judged:

@@ -9,7 +9,8 @@ import duckdb
 
 from pipelines.aml import network
 from pipelines.features.definitions import computed_view
-from pipelines.spec import load_network_limits, network as network_limits
+from pipelines.spec import load_network_limits
+from pipelines.spec import network as network_limits
 
 LIMITS = Path(__file__).parents[1] / "policies" / "amlsim_network.yaml"
 HISTORY_DAYS = 112

@@ -37,8 +37,8 @@ def turns_within_four_weeks(accounts: ir.Table, turned: ir.Table) -> ir.Table:
     in_time = (on <= JUDGED_FROM - timedelta(days=HORIZON_DAYS)) | (on >= JUDGED_FROM)
     events = accounts.filter(in_time).select("account_token", event_date="business_date")
     end = events.event_date + ibis.interval(days=HORIZON_DAYS)
-    days = turned.filter(turned.turned_on.notnull()).select(turned_token="account_token", turned_on="turned_on")
-    within = (events.account_token == days.turned_token) & (days.turned_on > events.event_date) & (days.turned_on <= end)
+    days = turned.filter(turned.turned_on.notnull()).select(account="account_token", turned_on="turned_on")
+    within = (events.account_token == days.account) & (days.turned_on > events.event_date) & (days.turned_on <= end)
     joined = events.left_join(days, within)
     return joined.select(
         "account_token",
