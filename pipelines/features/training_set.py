@@ -16,6 +16,7 @@ from pipelines.features.records import last_builds
 from pipelines.features.snapshots import POPULATION, ModelViews, joined_view, model_views, row_count
 from pipelines.features.stream import table_digest
 from pipelines.features.views import (
+    JUDGED,
     compile_labels,
     exact_connection,
     inputs_digest,
@@ -27,7 +28,7 @@ from pipelines.features.views import (
 )
 from pipelines.lake import PARTITION, Lake, Slice
 from pipelines.settings import Settings
-from pipelines.spec import Model
+from pipelines.spec import Model, Validation
 
 LABEL = "label"
 EVENT_DATE = "event_date"
@@ -50,7 +51,8 @@ class TrainingPins(Value):
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """One row per entity and event: `<entity>_token`, event_date, the features in model order, label (int8).
+    """One row per entity and event: `<entity>_token`, event_date, the features in model order, label (int8), and `judged`
+    (boolean) where the label view has it.
 
     Sorted by event date and token. `digest` is over names, types and values.
     """
@@ -131,12 +133,13 @@ class _TrainingSet:
     def _create_labels(self, connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Slice]) -> None:
         """Table `labels`: the qualifying rows of the label view, checked."""
         scan(connection, self._lake, {source: sources[source] for source in self._label_view.sources})
-        earliest = self._model.training.history_from or _BEGINNING
+        training = self._model.training
+        earliest = training.history_from or _BEGINNING
         latest = self._as_of - timedelta(days=self._model.label.maturity_days)
         with readable_errors(f"label view {self._label_view.name} as of {self._as_of}"):
             connection.execute(
                 f"CREATE TEMP TABLE labels AS SELECT * EXCLUDE (known_at) FROM ({self._label_sql}) "
-                f"WHERE known_at <= DATE '{self._as_of}' AND {EVENT_DATE} BETWEEN DATE '{earliest}' AND DATE '{latest}'"
+                f"WHERE known_at <= DATE '{self._as_of}' AND {EVENT_DATE} BETWEEN DATE '{earliest}' AND DATE '{latest}'{_used_dates(training.validation)}"
             )
         _check_labels(connection, self._model, self._label_view, self._as_of)
 
@@ -193,6 +196,7 @@ class _TrainingSet:
             )  # a join adds nothing up: any order will do
             joined = point_in_time_join(connection, _spine(self._views), views)
             columns = [model.token, EVENT_DATE, *model.feature_names, LABEL]
+            columns += [JUDGED] if JUDGED in joined.columns else []
             table = joined.project(", ".join(f'"{c}"' for c in columns)).to_arrow_table()
         if table.num_rows != row_count(connection, "labels"):
             raise DataFault(
@@ -200,6 +204,17 @@ class _TrainingSet:
                 f"{table.num_rows} rows, so {model.population} has an entity twice on one date. Ingest that date again."
             )
         return table
+
+
+def _used_dates(validation: Validation) -> str:
+    """Condition that leaves out the dates neither learnt from nor judged; empty when the model file leaves out none."""
+    conditions = ""
+    if validation.development_to is not None:
+        learnt, judged = validation.development_to, validation.out_of_time_from
+        conditions += f" AND ({EVENT_DATE} <= DATE '{learnt}' OR {EVENT_DATE} >= DATE '{judged}')"
+    if validation.out_of_time_to is not None:
+        conditions += f" AND {EVENT_DATE} <= DATE '{validation.out_of_time_to}'"
+    return conditions
 
 
 def _spine(views: ModelViews) -> str:
@@ -223,9 +238,10 @@ def _check_unchanged(model: Model, digests: Mapping[str, str], pins: TrainingPin
 
 
 def _check_labels(connection: duckdb.DuckDBPyConnection, model: Model, view: LabelViewDefinition, as_of: date) -> None:
+    judged = f" OR {JUDGED} IS NULL" if JUDGED in connection.table("labels").columns else ""
     ((rows, repeated, bad),) = connection.execute(
         f"SELECT count(*), count(*) - count(DISTINCT ({view.token}, {EVENT_DATE})), "
-        f"count(*) FILTER (label IS NULL OR label NOT IN (0, 1) OR {view.token} IS NULL) FROM labels"
+        f"count(*) FILTER (label IS NULL OR label NOT IN (0, 1) OR {view.token} IS NULL{judged}) FROM labels"
     ).fetchall()
     subject = f"label view {view.name} of model {model.name} as of {as_of}"
     if not rows:
@@ -236,4 +252,4 @@ def _check_labels(connection: duckdb.DuckDBPyConnection, model: Model, view: Lab
     if repeated:
         raise DataFault(f"{subject}: {repeated} rows more than there are entities and event dates. Correct the view.")
     if bad:
-        raise DataFault(f"{subject}: {bad} rows whose label is not 0 or 1 or whose token is absent. Correct the view.")
+        raise DataFault(f"{subject}: {bad} rows whose label is not 0 or 1, or whose token or `judged` is absent. Correct the view.")
