@@ -241,7 +241,7 @@ def hide_what_is_not_known_yet(connection: duckdb.DuckDBPyConnection, delays: De
     for source, columns in delays.items():
         whole = _WHOLE.format(source=source)
         hidden = ", ".join(
-            f"CASE WHEN {PARTITION} <= DATE '{business_date - timedelta(days=days)}' THEN \"{column}\" END AS \"{column}\""
+            f'CASE WHEN {PARTITION} <= DATE \'{business_date - timedelta(days=days)}\' THEN "{column}" END AS "{column}"'
             for column, days in sorted(columns.items())
         )
         connection.execute(f'ALTER VIEW "{source}" RENAME TO "{whole}"')

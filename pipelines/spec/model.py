@@ -78,7 +78,6 @@ class Validation(Strict):
             raise ValueError("folds needs folds and why_no_time: validation by date is the rule")
         return self
 
-
     def fingerprint(self) -> str:
         """The settings as text. Keys that came later stay out where they are not set, so that older versions are found."""
         return self.model_dump_json(exclude={name for name in _ADDED if getattr(self, name) is None})

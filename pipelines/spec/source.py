@@ -224,7 +224,9 @@ class Contract(Strict):
         if not self.delays:
             return
         if self.business_date.column in self.delays:
-            raise ValueError(f"columns.{self.business_date.column}: the business date is known from the start, not delayed")
+            raise ValueError(
+                f"columns.{self.business_date.column}: the business date is known from the start, not delayed"
+            )
         if self.known_later_as_a_whole:
             raise ValueError(
                 "columns: delay_days hides values, not rows, and beside ids everything here is known later, so that a row "
