@@ -98,7 +98,7 @@ def _of_customer(today: ir.Table, seen: ir.Table) -> ir.Table:
     now, before = today.select("transaction_token", "customer", "at"), seen.drop("transaction_token")
     both = now.join(before, [now.customer == before.customer_token, before.second <= now["at"]])
     age = both["at"] - both.second
-    large = both.amount_to_usual > LARGE
+    large = (both.amount_to_usual > LARGE).fill_null(False)  # on a first day nothing is usual yet
     known_fraud = (both.fraud == 1) & (age > OUTCOME_DAYS * DAY)
     return both.group_by("transaction_token").agg(
         **{f"largest_to_usual_{n}d": both.amount_to_usual.max(where=age < n * DAY) for n in (1, 3, 7, 14)},
