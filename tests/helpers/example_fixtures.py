@@ -1,4 +1,4 @@
-"""The public data sets, and the two examples run on them once a session by the commands of their own READMEs.
+"""The public data sets, and the examples run on them once a session by the commands of their own READMEs.
 
 They take minutes on one core, so they are started with the session and run beside the tests that do not need them.
 """
@@ -18,7 +18,7 @@ from pipelines import database
 from pipelines.settings import REPOSITORY
 from pipelines.stack.postgres import EmbeddedPostgres
 
-EXAMPLES = ("lending_club", "uci_default")
+EXAMPLES = ("lending_club", "uci_default", "fraud_handbook")
 TOKEN_KEY = bytes(range(32))  # rows are ordered by token, and folds are drawn in that order: docs/examples.md
 
 
@@ -77,6 +77,11 @@ def lending_club(running: dict[str, Future[RunExample]]) -> RunExample:
 @pytest.fixture(scope="session")
 def uci_default(running: dict[str, Future[RunExample]]) -> RunExample:
     return running["uci_default"].result()
+
+
+@pytest.fixture(scope="session")
+def fraud_handbook(running: dict[str, Future[RunExample]]) -> RunExample:
+    return running["fraud_handbook"].result()
 
 
 def _run(machine: ExampleMachine) -> RunExample:
