@@ -5,7 +5,7 @@
 Each window learns from seven days, waits seven for the outcomes and judges seven: the first from 13 June, the last from 11
 July, so the latest judged day is 31 July, whose outcomes were known before 8 August. Printed are AUC and average precision
 of every candidate, as means over the windows, and of the model file's parameters by window and seed. Needs the payments from
-14 April to 7 August ingested; takes a quarter of an hour on two cores.
+15 April to 31 July ingested; takes a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -31,12 +31,10 @@ CANDIDATES: dict[str, dict[str, float]] = {
     "depth 3": {"depth": 3},
     "depth 6": {"depth": 6},
     "l2_leaf_reg 5": {"l2_leaf_reg": 5},
-    "l2_leaf_reg 100": {"l2_leaf_reg": 100},
-    "learning_rate 0.06": {"learning_rate": 0.06},
     "all features in every tree": {"rsm": 1.0},
 }
-WITHOUT = ("largest_to_usual", "large_payments", "ordinary", "days_since")
-SEEDS = (1, 2, 3)
+WITHOUT = ("ordinary", "large")
+SEEDS = (1, 2)
 
 
 def main() -> None:

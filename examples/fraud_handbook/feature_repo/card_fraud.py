@@ -21,9 +21,8 @@ OUTCOME_DAYS = (
 )
 LARGE = 3  # times the usual amount: the customers' own amounts spread by half their mean
 LARGEST_ORDINARY = 220  # no customer of the simulation pays more by himself
-KNOWN_SINCE = date(
-    2018, 7, 25
-)  # cards of frauds from this day on are blocked once the fraud is known: the handbook's rule
+# Cards of frauds from this day on are blocked once the fraud is known: the handbook's rule, from its first training day on.
+KNOWN_SINCE = date(2018, 7, 25)
 DAY = 86_400
 
 
