@@ -16,6 +16,7 @@ from example_fixtures import (  # noqa: F401
     _start_examples_early,
     amlsim,
     data_folder,
+    fraud_handbook,
     lending_club,
     running,
     uci_default,

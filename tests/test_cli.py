@@ -70,6 +70,7 @@ def test_help_names_every_command_and_every_exit_code(vigil):
         "night",
         "status",
         "verify",
+        "performance",
     ):
         assert f" {command} " in out
     assert "0 done, 2 the data or a file is wrong, 3 blocked by a gate, 4 a" in out

@@ -27,11 +27,13 @@ class Rows:
         features: one column per feature, numbers as doubles and categories as strings; null is absent.
         label: 1 where the event happened, else 0.
         event_date: what the label looks forward from.
+        judged: false where nobody would have asked the model; such rows are learnt from and not measured on.
     """
 
     features: pa.Table
     label: Labels
     event_date: Dates
+    judged: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -42,7 +44,8 @@ class Rows:
 
     def where(self, mask: Mask) -> Rows:
         """The rows for which the mask is true, in the same order."""
-        return Rows(self.features.filter(pa.array(mask)), self.label[mask], self.event_date[mask])
+        judged = None if self.judged is None else self.judged[mask]
+        return Rows(self.features.filter(pa.array(mask)), self.label[mask], self.event_date[mask], judged)
 
 
 def rows_of(table: pa.Table, features: Mapping[str, Feature]) -> Rows:
@@ -62,6 +65,7 @@ def rows_of(table: pa.Table, features: Mapping[str, Feature]) -> Rows:
         features=learnt,
         label=table["label"].to_numpy().astype(np.int8),
         event_date=table["event_date"].cast(pa.date32()).to_numpy(),
+        judged=table["judged"].to_numpy() if "judged" in table.schema.names else None,
     )
 
 

@@ -18,7 +18,7 @@ from pipelines import database
 from pipelines.settings import REPOSITORY
 from pipelines.stack.postgres import EmbeddedPostgres
 
-EXAMPLES = ("lending_club", "uci_default", "amlsim")
+EXAMPLES = ("lending_club", "uci_default", "fraud_handbook", "amlsim")
 PREPARED = {"amlsim": "amlsim_20k"}  # by their prepare.py, from this folder
 TOKEN_KEY = bytes(range(32))  # rows are ordered by token, and folds are drawn in that order: docs/examples.md
 
@@ -79,6 +79,11 @@ def lending_club(running: dict[str, Future[RunExample]]) -> RunExample:
 @pytest.fixture(scope="session")
 def uci_default(running: dict[str, Future[RunExample]]) -> RunExample:
     return running["uci_default"].result()
+
+
+@pytest.fixture(scope="session")
+def fraud_handbook(running: dict[str, Future[RunExample]]) -> RunExample:
+    return running["fraud_handbook"].result()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-
 import ibis
 import ibis.expr.types as ir
 
@@ -11,7 +9,6 @@ from pipelines.features.definitions import feature_view, label_view
 
 WINDOWS = (7, 28, 112)
 HORIZON_DAYS = 28
-JUDGED_FROM = date(2025, 4, 27)  # out_of_time_from of the model files
 
 
 @feature_view(entity="account", sources=("accounts", "payments_made"), ttl_days=7, history_days=112)
@@ -29,13 +26,8 @@ def payment_sums(accounts: ir.Table, payments_made: ir.Table, business_date: ir.
 
 @label_view(entity="account", sources=("accounts", "turned"))
 def turns_within_four_weeks(accounts: ir.Table, turned: ir.Table) -> ir.Table:
-    """1 when the account turned in the 28 days after the business date, known that day; 0 known when they are over.
-
-    The dates whose four weeks reach into the dates that judge are left out: nobody could have learnt from them then.
-    """
-    on = accounts.business_date
-    in_time = (on <= JUDGED_FROM - timedelta(days=HORIZON_DAYS)) | (on >= JUDGED_FROM)
-    events = accounts.filter(in_time).select("account_token", event_date="business_date")
+    """1 when the account turned in the 28 days after the business date, known that day; 0 known when they are over."""
+    events = accounts.select("account_token", event_date="business_date")
     end = events.event_date + ibis.interval(days=HORIZON_DAYS)
     days = turned.filter(turned.turned_on.notnull()).select(account="account_token", turned_on="turned_on")
     within = (events.account_token == days.account) & (days.turned_on > events.event_date) & (days.turned_on <= end)
