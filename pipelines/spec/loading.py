@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pipelines.contracts import DataFault
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
-from pipelines.spec.network import NetworkLimits
+from pipelines.spec.network import ChainLimits, ExposureLimits, FanLimits, NetworkLimits, PassThroughLimits
 from pipelines.spec.policy import Policy
 from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
 
@@ -98,7 +98,8 @@ def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:
 
 def _known_keys(kind: type[BaseModel]) -> set[str]:
     keys: set[str] = set(kind.model_fields)
-    for other in (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation):
+    parts = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
+    for other in (*parts, FanLimits, ChainLimits, PassThroughLimits, ExposureLimits):
         keys |= set(other.model_fields)
     return keys
 

@@ -22,7 +22,8 @@ class FanLimits(Strict):
         days: length of the sliding window, in whole days (UTC).
         small_amount: payments above it are not part of a fan.
         least_parties: distinct accounts on the other side that make a scheme.
-        least_share: of the account's small payments in that direction over the lookback that fall into the window.
+        least_share: of the amount of the account's small payments in that direction over the lookback that falls into the
+            window. Of the amount, not the number: a collector shops like everybody else.
         scatter_days: a fan-out ends at most this many days after the fan-in it spends.
         scatter_least_share: of the gathered amount that a gather-scatter sends on.
     """
@@ -46,7 +47,7 @@ class ChainLimits(Strict):
         scatter_gather_days: from the first payment of the source to the last one into the sink.
         max_links: pairs of payments in and out of one account, of one period of `hop_days` and one class of amount (and the
             neighbouring ones), that are looked through; an account with more of them is a bounded hub there.
-        max_chains: chains of one length; more of them stop the run, for the limits above are then too wide.
+        max_chains: chains, or cycles, of one length; more stop the run, for the limits above are then too wide.
     """
 
     hop_days: Days
@@ -90,7 +91,8 @@ class NetworkLimits(DatedPack):
         currencies: value of one unit in the currency of all limits here, for comparing amounts.
         home_country: a payment with another country is cross-border.
         cash_channels: channels that are cash.
-        lookback_days: bursts, cycles, schemes and exposure are looked for in this many days up to the business date.
+        lookback_days: bursts, cycles, schemes and exposure are looked for in this many days up to the business date; at
+            least the 90 of the longest feature.
         known_days: a counterparty is new when it was not paid with in this many days before.
         least_known_days: days of history needed before a window to tell a new counterparty from an old one.
     """
@@ -98,7 +100,7 @@ class NetworkLimits(DatedPack):
     currencies: dict[str, Money]
     home_country: str
     cash_channels: tuple[str, ...]
-    lookback_days: Days
+    lookback_days: Annotated[int, Field(ge=90, le=3660)]
     known_days: Days
     least_known_days: Days
     fans: FanLimits

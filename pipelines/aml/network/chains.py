@@ -30,9 +30,9 @@ def build_chains(connection: duckdb.DuckDBPyConnection, on: date, limits: Networ
     """Make the tables of links and what is made of them.
 
     * `network_cell`: account, period and class where the bound was met; `bounded_hub` shows them per account.
-    * `network_bounded`: incoming payments that are not linked for that reason; `network_beyond`: with those they miss.
-    * `network_chain_<n>`: p1..pn (payments), a0..an (accounts), first_at, last_at, first_cents, last_cents.
-    * `network_cycle_<k>`: p1..pk and a1..ak, where a<i> pays p<i>.
+    * `network_beyond`: payments that are not linked there, in and out.
+    * `network_cycle_<k>`: p1..pk and a1..ak, where a<i> pays p<i>, and cents, the last and least amount.
+    * `network_fork`: chains of two payments of every pair that has enough intermediaries at all.
     * `network_scatter_gather`: source, sink, begins, middles: the window of most intermediaries of each pair.
 
     Raises:
@@ -46,6 +46,9 @@ def build_chains(connection: duckdb.DuckDBPyConnection, on: date, limits: Networ
     for length in range(2, limits.chains.longest_cycle + 1):
         _close(connection, length, limits)
     _meet_in_sinks(connection, limits)
+    for length in range(2, max(2, _half(limits.chains.longest_cycle)) + 1):
+        connection.execute(f"DROP TABLE network_chain_{length}")
+    connection.execute("DROP VIEW network_chain_1; DROP TABLE network_step; DROP TABLE network_bounded")
 
 
 def _half(length: int) -> int:
@@ -78,10 +81,10 @@ def _class_steps(connection: duckdb.DuckDBPyConnection, on: date, limits: Networ
 def _bound_hubs(connection: duckdb.DuckDBPyConnection, limits: NetworkLimits) -> None:
     """`network_cell`: account, period and class of incoming payments that have more possible links than allowed.
 
-    More than n possible links need n / 4 of them with one of the four neighbours, hence the square root of that many
-    payments on one side: only such crowded cells, which are few, are looked at.
+    More than n possible links need more than n / 4 with one of the four neighbours, so more than the square root of that
+    many payments on one of the two sides: only such crowded cells, which are few, are looked at.
     """
-    crowded = max(2, math.isqrt(limits.chains.max_links // 4))
+    crowded = math.isqrt(limits.chains.max_links // 4) + 1
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE network_cell AS
         WITH full_in AS (
@@ -136,24 +139,26 @@ def _link(connection: duckdb.DuckDBPyConnection, limits: NetworkLimits) -> None:
                e.paid_at AS first_at, f.paid_at AS last_at, e.cents AS first_cents, f.cents AS last_cents
         FROM (
             SELECT *, period + later AS next_period, class - smaller AS next_class
-            FROM (FROM network_step ANTI JOIN network_bounded USING (payment)), {_NEIGHBOURS}
+            FROM (
+                FROM network_step ANTI JOIN network_bounded USING (payment)
+                WHERE payee IN (SELECT payer FROM network_step)
+            ), {_NEIGHBOURS}
         ) e
         JOIN network_step f ON e.payee = f.payer AND e.next_period = f.period AND e.next_class = f.class
         WHERE {_linked("e.payment", "e.paid_at", "e.cents", "f.payment", "f.paid_at", "f.cents", limits)}
             AND e.payer <> f.payee
         LIMIT {limits.chains.max_chains + 1}
     """)
-    _require_few(connection, 2, limits)
+    _require_few(connection, "chain_2", limits)
 
 
 def _linked(
     payment: str, paid_at: str, cents: str, next_payment: str, next_at: str, next_cents: str, limits: NetworkLimits
 ) -> str:
     hop = f"INTERVAL {limits.chains.hop_days * 24} HOUR"
-    # In whole cents: kept back is at most the share, so what goes on is at least the rest, rounded up.
     return (
         f"{next_payment} > {payment} AND {next_at} <= {paid_at} + {hop} "
-        f"AND {next_cents} <= {cents} AND {next_cents} >= {cents} * {1 - limits.chains.max_shrink!r}"
+        f"AND {next_cents} <= {cents} AND {next_cents} >= {cents} * {round(1 - limits.chains.max_shrink, 9)}"
     )
 
 
@@ -171,14 +176,15 @@ def _extend(connection: duckdb.DuckDBPyConnection, length: int, limits: NetworkL
         WHERE {unseen}
         LIMIT {limits.chains.max_chains + 1}
     """)
-    _require_few(connection, length, limits)
+    _require_few(connection, f"chain_{length}", limits)
 
 
-def _require_few(connection: duckdb.DuckDBPyConnection, length: int, limits: NetworkLimits) -> None:
-    row = connection.execute(f"SELECT count(*) FROM network_chain_{length}").fetchone()
+def _require_few(connection: duckdb.DuckDBPyConnection, found: str, limits: NetworkLimits) -> None:
+    row = connection.execute(f"SELECT count(*) FROM network_{found}").fetchone()
     if row and row[0] > limits.chains.max_chains:
+        kind, length = found.split("_")
         raise DataFault(
-            f"the transfer network has more than {limits.chains.max_chains:,} chains of {length} payments, which "
+            f"the transfer network has more than {limits.chains.max_chains:,} {kind}s of {length} payments, which "
             f"policies/{limits.policy}.yaml does not allow. Lower chains.max_links, hop_days or max_shrink there, or raise "
             "chains.max_chains. Nothing was written."
         )
@@ -208,7 +214,9 @@ def _close(connection: duckdb.DuckDBPyConnection, length: int, limits: NetworkLi
         holder AS (SELECT account, coalesce(customer, -account) AS holder FROM network_account)
         SELECT closed.* FROM closed {" ".join(f"JOIN holder h{i} ON a{i} = h{i}.account" for i in range(1, length + 1))}
         WHERE {" OR ".join(f"h1.holder <> h{i}.holder" for i in range(2, length + 1))}
+        LIMIT {limits.chains.max_chains + 1}
     """)
+    _require_few(connection, f"cycle_{length}", limits)
 
 
 def _meet_in_sinks(connection: duckdb.DuckDBPyConnection, limits: NetworkLimits) -> None:

@@ -41,9 +41,10 @@ def build_degrees(connection: duckdb.DuckDBPyConnection, on: date, limits: Netwo
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE network_degree AS
         SELECT customer, {", ".join(columns)}
-        FROM (
+        FROM network_customer
+        LEFT JOIN (
             SELECT customer, incoming, other, min(paid_at) AS oldest, max(paid_at) AS newest FROM network_flow GROUP BY ALL
-        )
+        ) USING (customer)
         GROUP BY customer
     """)
 

@@ -31,21 +31,22 @@ def build_exposure(connection: duckdb.DuckDBPyConnection, on: date, limits: Netw
     _find_neighbours(connection, on, limits)
     columns = ", ".join(
         f"count(*) FILTER (hop = {hop}) AS exposed_payments_{hop}, "
-        f"count(*) FILTER (hop = {hop}) / count(*) AS exposed_share_{hop}, "
+        f"count(*) FILTER (hop = {hop}) / nullif(count(payment), 0) AS exposed_share_{hop}, "
         f"coalesce(sum(cents) FILTER (hop = {hop}), 0) / 100.0 AS exposed_amount_{hop}"
         for hop in HOPS
     )
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE network_exposure AS
         SELECT customer, {columns}
-        FROM (
-            SELECT f.customer, cents, CASE
+        FROM network_customer
+        LEFT JOIN (
+            SELECT f.customer, payment, cents, CASE
                 WHEN other_customer IN (FROM network_suspicious) THEN 1
                 WHEN n.suspects > 1 OR n.suspect <> f.customer THEN 2
             END AS hop
             FROM network_flow f LEFT JOIN network_near_suspicious n ON f.other = n.account
             WHERE paid_at >= {start_of(on, limits.lookback_days)}
-        )
+        ) USING (customer)
         GROUP BY customer
     """)
 

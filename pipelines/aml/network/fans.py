@@ -19,7 +19,7 @@ SIDES = {"in": ("payee", "payer"), "out": ("payer", "payee")}
 def build_fans(connection: duckdb.DuckDBPyConnection, on: date, limits: NetworkLimits) -> None:
     """For each side: `network_fan_<side>`, the fullest window of every account, and `network_full_<side>`, all full windows.
 
-    `network_fan_<side>`: hub, last_day, parties, payments, of_payments (of the whole lookback), cents.
+    `network_fan_<side>`: hub, last_day, parties, cents in the window, of_cents over the whole lookback.
     """
     small = round(limits.fans.small_amount * 100)
     connection.execute(f"""
@@ -42,15 +42,16 @@ def _build_side(connection: duckdb.DuckDBPyConnection, side: str, limits: Networ
             SELECT hub, day, least(day + {days}, lead(day) OVER (PARTITION BY hub, other ORDER BY day)) AS until FROM active
         ),
         steps AS (
-            SELECT hub, day, sum(step) AS step
+            SELECT hub, day, sum(step) AS step, bool_or(step > 0) AS active
             FROM (SELECT hub, day, 1 AS step FROM spans UNION ALL SELECT hub, until, -1 FROM spans)
             GROUP BY ALL
         )
-        SELECT hub, day, CAST(sum(step) OVER (PARTITION BY hub ORDER BY day) AS BIGINT) AS parties FROM steps
+        SELECT hub, day, CAST(sum(step) OVER (PARTITION BY hub ORDER BY day) AS BIGINT) AS parties, active FROM steps
     """)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE network_full_{side} AS
-        SELECT hub, day AS last_day, parties FROM network_level WHERE parties >= {limits.fans.least_parties}
+        SELECT hub, day AS last_day, parties FROM network_level
+        WHERE active AND parties >= {limits.fans.least_parties}
     """)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE network_fan_{side} AS
@@ -58,8 +59,7 @@ def _build_side(connection: duckdb.DuckDBPyConnection, side: str, limits: Networ
             SELECT hub, max(parties) AS parties, max_by(day, (parties, -day)) AS last_day FROM network_level GROUP BY hub
         )
         SELECT hub, any_value(last_day) AS last_day, any_value(parties) AS parties,
-               count(*) FILTER ({_in_window("day", "last_day", days)}) AS payments, count(*) AS of_payments,
-               sum(cents) FILTER ({_in_window("day", "last_day", days)}) AS cents
+               sum(cents) FILTER ({_in_window("day", "last_day", days)}) AS cents, sum(cents) AS of_cents
         FROM network_small s JOIN peak ON s.{hub} = peak.hub
         GROUP BY hub
     """)
@@ -71,33 +71,36 @@ def _in_window(day: str, last_day: str, days: int) -> str:
 
 
 def _build_gather_scatter(connection: duckdb.DuckDBPyConnection, limits: NetworkLimits) -> None:
-    """`network_gather_scatter`: hub, gathered_day and scattered_day (last days of the two windows), gathered, scattered.
+    """`network_gather_scatter`: hub, gathered_day and scattered_day (last days of the two windows), gathered (cents).
 
-    Of all pairs of full windows the one with most accounts, the earliest of several.
+    Of all pairs of windows that qualify the one with most accounts, the earliest of several.
     """
     fans = limits.fans
-    gathered, scattered = (_in_window("day", f"{name}_day", fans.days) for name in ("gathered", "scattered"))
+    for side, (hub, _) in SIDES.items():
+        connection.execute(f"""
+            CREATE OR REPLACE TEMP TABLE network_window_{side} AS
+            WITH daily AS (
+                SELECT {hub} AS hub, day, sum(cents) AS cents, min(payment) AS first, max(payment) AS last
+                FROM network_small
+                WHERE {hub} IN (SELECT hub FROM network_full_in INTERSECT SELECT hub FROM network_full_out)
+                GROUP BY ALL
+            )
+            SELECT hub, w.last_day, w.parties, sum(cents) AS cents, min(first) AS first, max(last) AS last
+            FROM network_full_{side} w JOIN daily d USING (hub)
+            WHERE {_in_window("d.day", "w.last_day", fans.days)}
+            GROUP BY ALL
+        """)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE network_gather_scatter AS
-        WITH pair AS (
-            SELECT i.hub, i.last_day AS gathered_day, o.last_day AS scattered_day
-            FROM network_full_in i JOIN network_full_out o
-                ON i.hub = o.hub AND o.last_day BETWEEN i.last_day AND i.last_day + {fans.scatter_days}
-            QUALIFY row_number() OVER (PARTITION BY i.hub ORDER BY i.parties + o.parties DESC, i.last_day, o.last_day) = 1
-        ),
-        gather AS (
-            SELECT hub, min(payment) FILTER ({gathered}) AS first, max(payment) FILTER ({gathered}) AS last,
-                   count(*) FILTER ({gathered}) / count(*) AS share, sum(cents) FILTER ({gathered}) AS gathered
-            FROM pair JOIN network_small s ON s.payee = pair.hub GROUP BY hub
-        ),
-        scatter AS (
-            SELECT hub, min(payment) FILTER ({scattered}) AS first, max(payment) FILTER ({scattered}) AS last,
-                   count(*) FILTER ({scattered}) / count(*) AS share, sum(cents) FILTER ({scattered}) AS scattered
-            FROM pair JOIN network_small s ON s.payer = pair.hub GROUP BY hub
-        )
-        SELECT pair.*, gathered, scattered
-        FROM pair JOIN gather USING (hub) JOIN scatter USING (hub)
-        WHERE gather.first < scatter.first AND gather.last < scatter.last
-            AND least(gather.share, scatter.share) >= {fans.least_share}
-            AND scattered >= {fans.scatter_least_share} * gathered
+        SELECT i.hub, i.last_day AS gathered_day, o.last_day AS scattered_day, i.cents AS gathered
+        FROM network_window_in i
+        JOIN network_window_out o ON i.hub = o.hub AND o.last_day BETWEEN i.last_day AND i.last_day + {fans.scatter_days}
+        JOIN network_fan_in all_in ON i.hub = all_in.hub
+        JOIN network_fan_out all_out ON i.hub = all_out.hub
+        WHERE i.first < o.first AND i.last < o.last
+            AND i.cents >= {fans.least_share} * all_in.of_cents
+            AND o.cents >= {fans.least_share} * all_out.of_cents
+            AND o.cents >= {fans.scatter_least_share} * i.cents
+        QUALIFY row_number() OVER (PARTITION BY i.hub ORDER BY i.parties + o.parties DESC, i.last_day, o.last_day) = 1
     """)
+    connection.execute("DROP TABLE network_window_in; DROP TABLE network_window_out")

@@ -65,17 +65,23 @@ def _see(connection: duckdb.DuckDBPyConnection, on: date, limits: NetworkLimits)
         CREATE OR REPLACE TEMP TABLE network_repeated AS
         SELECT hash(transaction_token) AS hashed FROM network_seen WHERE fault IS NULL GROUP BY hashed HAVING count(*) > 1
     """)
-    valid = "SELECT * EXCLUDE fault FROM network_seen WHERE fault IS NULL AND hash(transaction_token)"
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP VIEW network_once AS
-        {valid} NOT IN (SELECT hashed FROM network_repeated)
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW network_once AS {_once(connection)}")
+
+
+def _once(connection: duckdb.DuckDBPyConnection) -> str:
+    """Of the rows of one token the one booked first; where equally early, one that does not depend on their order."""
+    valid = "SELECT * EXCLUDE fault FROM network_seen WHERE fault IS NULL"
+    if connection.execute("FROM network_repeated LIMIT 1").fetchone() is None:
+        return valid
+    return f"""
+        {valid} AND hash(transaction_token) NOT IN (SELECT hashed FROM network_repeated)
         UNION ALL
-        SELECT * FROM ({valid} IN (SELECT hashed FROM network_repeated))
+        SELECT * FROM ({valid} AND hash(transaction_token) IN (SELECT hashed FROM network_repeated))
         QUALIFY row_number() OVER (
             PARTITION BY transaction_token
             ORDER BY paid_at, account_token, counterparty_token, minor, debit, currency, customer_token, country, channel
         ) = 1
-    """)
+    """
 
 
 def _number_accounts(connection: duckdb.DuckDBPyConnection) -> None:
@@ -111,11 +117,15 @@ def _number_accounts(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _number_currencies(connection: duckdb.DuckDBPyConnection, limits: NetworkLimits) -> None:
     rates = " ".join(f"WHEN '{_quoted(name)}' THEN {rate!r}" for name, rate in limits.currencies.items())
+    connection.execute("""
+        CREATE OR REPLACE TEMP TABLE network_tally AS
+        SELECT currency, fault, count(*) AS rows FROM network_seen GROUP BY ALL
+    """)
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE network_currency AS
         SELECT CAST(row_number() OVER (ORDER BY currency) AS SMALLINT) AS currency_number, currency,
-               CASE currency {rates} END AS rate
-        FROM (SELECT DISTINCT currency FROM network_seen WHERE fault IS NULL)
+               CAST(CASE currency {rates} END AS DOUBLE) AS rate
+        FROM network_tally WHERE fault IS NULL
     """)
 
 
@@ -172,14 +182,16 @@ def _drop_second_bookings(connection: duckdb.DuckDBPyConnection) -> None:
 def _count_what_was_left_out(connection: duckdb.DuckDBPyConnection, on: date) -> None:
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE network_count AS
+        SELECT reason, CAST(rows AS BIGINT) AS rows FROM (
         SELECT 'booked_later' AS reason, count(*) AS rows FROM transactions WHERE booked_at >= {end_of(on)}
         UNION ALL SELECT 'never_booked', count(*) FROM transactions WHERE booked_at IS NULL
-        UNION ALL SELECT fault, count(*) FROM network_seen WHERE fault IS NOT NULL GROUP BY fault
-        UNION ALL SELECT 'repeated_token', (SELECT count(*) FROM network_seen WHERE fault IS NULL)
+        UNION ALL SELECT fault, sum(rows) FROM network_tally WHERE fault IS NOT NULL GROUP BY fault
+        UNION ALL SELECT 'repeated_token', (SELECT coalesce(sum(rows), 0) FROM network_tally WHERE fault IS NULL)
             - (SELECT count(*) FROM network_payment) - (SELECT count(*) FROM network_twin)
         UNION ALL SELECT 'second_booking', count(*) FROM network_twin
         UNION ALL SELECT 'unknown_currency', count(*) FROM network_payment WHERE cents IS NULL
         UNION ALL SELECT 'payments', count(*) FROM network_payment
+        ) ORDER BY reason
     """)
 
 
