@@ -209,6 +209,19 @@ def test_models_check_finds_a_feature_that_is_known_later(settings, vigil, tmp_p
     assert "utilisation comes from account_snapshots.balance, known only after the event" in err
 
 
+def test_models_check_finds_a_label_view_that_cannot_run(settings, vigil, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    for folder in ("models", "expectations", "feature_repo"):
+        shutil.copytree(REPOSITORY / folder, project / folder)
+    label = project / "feature_repo" / "default_6m.py"
+    label.write_text(label.read_text().replace("account_snapshots.days_past_due", "account_snapshots.days_overdue"))
+    monkeypatch.setenv("VIGIL_PROJECT", str(project))
+    get_settings.cache_clear()
+    code, _, err = vigil("models", "check")
+    assert code == DATA_FAULT
+    assert "default_6m: the function failed with AttributeError" in err
+
+
 def test_a_drafted_contract_is_complete_enough_to_load(settings, vigil, tmp_path):
     file = tmp_path / "Loans 2026.csv"
     rows = [f"{n},{'card' if n % 2 else 'loan'},{n * 1.5},2026-06-30,{'' if n % 5 else n}" for n in range(100)]
