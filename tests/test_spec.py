@@ -22,6 +22,7 @@ from pipelines.spec import (
     load_contract,
     load_model,
     load_policy,
+    load_typologies,
     model_names,
 )
 
@@ -85,7 +86,13 @@ def written(folder: Path, name: str, content: Any) -> Path:
         ("columns.balance.token", "account", "token needs type string or integer"),
         ("columns.account_id.protected", True, "a token is not a protected column"),
         ("columns.active.may_be_future", True, "may_be_future needs type timestamp"),
-        ("columns.other_id", {"type": "string", "token": "account"}, "more than one becomes 'account_token'"),
+        (
+            "columns.other_id",
+            {"type": "string", "token": "account"},
+            "more than one becomes 'account_token' in the lake: account_id, other_id; both are ids of 'account'",
+        ),
+        ("columns.other_id", {"type": "string", "token": "account"}, "say with `role` what one of them is"),
+        ("columns.balance.role", "payer", "role needs a token"),
         ("columns.business_date", {"type": "date"}, "the lake's own name"),
         ("columns.balance.delay_days", 7, "delay_days needs known: later"),
         ("columns.account_id", {"type": "string", "token": "account", "known": "later", "delay_days": 7}, "no token"),
@@ -137,9 +144,33 @@ def test_keys_that_came_later_change_no_version_that_does_not_use_them() -> None
     assert validation.model_copy(update={"out_of_time_to": date(2026, 3, 1)}).fingerprint() != before
 
 
+def test_only_a_file_of_its_own_reaches_back() -> None:
+    reaching = changed(CONTRACT, "business_date.reaches_back_days", 31)
+    assert Contract.model_validate(reaching).business_date.reaches_back_days == 31
+    with pytest.raises(ValueError, match="would belong to several"):
+        Contract.model_validate(changed(reaching, "location.path", "accounts.parquet"))
+    with pytest.raises(ValueError, match="needs a column"):
+        Contract.model_validate(changed(reaching, "business_date", {"cadence": "day", "reaches_back_days": 1}))
+
+
 def test_ids_have_another_name_in_the_lake() -> None:
     agreed = Contract.model_validate(CONTRACT)
     assert [agreed.lake_name(name) for name in ("account_id", "balance")] == ["account_token", "balance"]
+
+
+def test_a_second_id_of_an_entity_is_named_by_its_role() -> None:
+    other = {"type": "string", "token": "account", "role": "counterparty"}
+    assert (
+        Contract.model_validate(changed(CONTRACT, "columns.other_id", other)).lake_name("other_id")
+        == "counterparty_token"
+    )
+
+
+def test_a_reference_is_of_the_id_without_a_role() -> None:
+    only = changed(CONTRACT, "columns.account_id.role", "payer")
+    reference = [{"token": "account", "source": "accounts", "min_fraction": 1, "severity": "critical"}]
+    with pytest.raises(ValueError, match="no column has token 'account' and no role"):
+        Contract.model_validate(changed(only, "references", reference))
 
 
 # ------------------------------------------------------------------------------------------------- models and policies
@@ -246,5 +277,9 @@ def test_every_file_of_the_repository_loads_and_refers_to_what_exists(folder: Pa
         model: Model = load_model(folder / "models", name)
         assert set(model.sources) <= set(sources), name
         load_policy(policies, model.policy)
+        if model.typologies is not None:
+            load_typologies([folder / "policies", REPOSITORY / "policies"], model.typologies).require_fits(
+                name, model.feature
+            )
     for contract in sources.values():
         assert {reference.source for reference in contract.references} <= set(sources), contract.source

@@ -21,7 +21,8 @@ _TYPES = {"BOOLEAN": "boolean", "DATE": "date", "VARCHAR": "string"}
 _HEAD = """\
 # Drafted from {file}: {rows:,} rows. Before it is used, go through every column:
 # - business_date: is it the date of the row, and how often does one come? `once` is for a file without any date
-# - set `token: <entity>` on each id of a person or account; drafted for columns that look like one
+# - set `token: <entity>` on each id of a person or account; drafted for columns that look like one; where two are
+#   ids of one entity, as payer and payee of a payment are accounts, give both its token and one of them a `role`
 # - set `known: later` on what is known only after the event to be predicted
 # - set `protected: true` on sex, age, origin and the like
 # - widen or narrow min and max to what is possible, not to what this file happens to hold

@@ -50,6 +50,8 @@ class Column(Strict):
         format: strptime format of a date or timestamp kept as text, e.g. `%b-%Y`.
         strip: characters removed before a number is parsed, e.g. `"%"` or `" months"`.
         token: entity whose id this is; the column becomes `<entity>_token` (keyed HMAC, 32 hex digits) and the id is gone.
+        role: what the entity is in this row, where a row names two of one entity, as the counterparty of a payment is an
+            account too. The column becomes `<role>_token`, hashed as the entity: one account has one token in either column.
         id_from: columns of the file that together are the id, where the file has none. Equal values are one entity, so name
             what is known from the start and never corrected. Or `line`, the row's place in the file, where nothing tells the
             rows apart: only for a file that is delivered once, as a reordered one would give everybody another's token.
@@ -71,6 +73,7 @@ class Column(Strict):
     max: float | None = None
     allowed: tuple[str, ...] | None = None
     token: Name | None = None
+    role: Name | None = None
     id_from: tuple[str, ...] | Literal["line"] = ()
     may_be_future: bool = False
     known: Literal["at_event", "later"] = "at_event"
@@ -91,6 +94,8 @@ class Column(Strict):
             raise ValueError("token needs type string or integer")
         if self.token is not None and self.protected:
             raise ValueError("a token is not a protected column: a token gives nothing away")
+        if self.role is not None and self.token is None:
+            raise ValueError("role needs a token: it says what the entity of an id is in this row")
         if self.may_be_future and self.type != "timestamp":
             raise ValueError("may_be_future needs type timestamp")
         if self.delay_days is not None and (self.known != "later" or self.token is not None or self.protected):
@@ -114,10 +119,13 @@ class BusinessDateRule(Strict):
             per-date file, and belong to their own date in an all-dates file. None for a per-date file without one.
         cadence: how often a date is expected; gaps are found with it, and `month` also lets a row carry any day of the
             business date's month.
+        reaches_back_days: a per-date file also holds rows dated up to this many days before its business date, as one of all
+            that was booked since the file before. They belong to the file's business date.
     """
 
     column: str | None = None
     cadence: Literal["day", "week", "month", "once"] = "day"
+    reaches_back_days: Annotated[int, Field(ge=0, le=366)] = 0
 
 
 class Volume(Strict):
@@ -138,7 +146,12 @@ class Freshness(Strict):
 
 
 class Reference(Strict):
-    """Share of this source's `token` values that must exist in another source, as of the business date."""
+    """Share of this source's `token` values that must exist in another source, as of the business date.
+
+    Attributes:
+        token: entity of this source's id column without a role; in the other source it is looked for in the column of the
+            same name.
+    """
 
     token: Name
     source: Name
@@ -190,10 +203,16 @@ class Contract(Strict):
             if name not in self.columns:
                 raise ValueError(f"{where}: {name!r} is not among columns{closest(name, self.columns)}")
         self._require_usable_columns()
-        entities = [c.token for c in self.columns.values() if c.token]
+        dated = self.business_date
+        if dated.reaches_back_days and not (dated.column and dated.cadence in ("day", "week") and self._comes_per_date):
+            raise ValueError(
+                "business_date.reaches_back_days needs a column, cadence day or week, and a file per date: "
+                "a row cut from one file for all dates would belong to several"
+            )
+        entities = [c.token for c in self.columns.values() if c.token and c.role is None]
         for reference in self.references:
             if reference.token not in entities:
-                raise ValueError(f"references.token: no column has token {reference.token!r}")
+                raise ValueError(f"references.token: no column has token {reference.token!r} and no role")
         if not self.business_date.column and self.business_date.cadence != "once" and not self._comes_per_date:
             raise ValueError(
                 "location names no {business_date} and business_date.column is not set: "
@@ -210,10 +229,7 @@ class Contract(Strict):
             if self.columns[name].nullable or self.columns[name].protected:
                 raise ValueError(f"columns.{name}: a key column is neither nullable nor protected")
         self._require_rows_known_before_delayed_values()
-        names = [self.lake_name(name) for name in self.columns]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"columns: more than one becomes {twice[0]!r} in the lake; give one another token or name")
+        names = self._require_lake_names_apart()
         by_line = [name for name, column in self.columns.items() if column.id_from == "line"]
         if by_line and (self._comes_per_date or not isinstance(self.location, FilesLocation)):
             raise ValueError(f"columns.{by_line[0]}: id_from: line needs one file that holds all dates")
@@ -244,11 +260,27 @@ class Contract(Strict):
         """Days after which a value is known, by lake column, where it is known later and `delay_days` says when."""
         return {self.lake_name(n): c.delay_days for n, c in self.columns.items() if c.delay_days is not None}
 
+    def _require_lake_names_apart(self) -> list[str]:
+        """The lake names of all columns. Raises ValueError when two columns would be one in the lake."""
+        names = [self.lake_name(name) for name in self.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not twice:
+            return names
+        clashing = [name for name in self.columns if self.lake_name(name) == twice[0]]
+        entities = {self.columns[name].token for name in clashing}
+        remedy = "give one another token or name"
+        if len(entities) == 1:
+            remedy = (
+                f"both are ids of {entities.pop()!r}, so say with `role` what one of them is, e.g. role: counterparty"
+            )
+        raise ValueError(f"columns: more than one becomes {twice[0]!r} in the lake: {', '.join(clashing)}; {remedy}")
+
     @property
     def _comes_per_date(self) -> bool:
         return isinstance(self.location, FilesLocation) and self.location.per_date
 
     def lake_name(self, column: str) -> str:
-        """Name of a contract column in the lake: `<entity>_token` for an id, its own name otherwise."""
-        entity = self.columns[column].token
-        return f"{entity}_token" if entity else column
+        """Name of a contract column in the lake: `<role>_token` for an id with a role, `<entity>_token` for one without, its
+        own name otherwise."""
+        found = self.columns[column]
+        return f"{found.role or found.token}_token" if found.token else column

@@ -44,6 +44,20 @@ def test_good_rows_land_typed_and_without_ids(settings: Settings) -> None:
     assert (first["snapshot_date"], first["balance"], first["days_past_due"]) == (DAY, 0.25, 0)
 
 
+def test_an_account_has_one_token_on_either_side_of_a_payment(settings: Settings) -> None:
+    payee = {"type": "string", "token": "account", "role": "counterparty"}
+    table = rows(100)
+    ids = table["account_id"].to_pylist()
+    deliver(settings, table.append_column("payee_id", pa.array([*ids[1:], "X1"])))
+
+    ingest.land(settings, contract(columns={"payee_id": payee}), DAY)
+
+    found = lake_rows(settings, "landing/accounts")
+    payers, payees = {row["account_token"] for row in found}, {row["counterparty_token"] for row in found}
+    assert len(payers) == len(payees) == 100
+    assert len(payers & payees) == 99
+
+
 @pytest.mark.parametrize(
     ("column", "bad", "rule"),
     [
@@ -71,6 +85,17 @@ def test_a_row_that_breaks_a_rule_is_quarantined_with_line_and_reason(
     assert (landed.rows_in, landed.rows_published) == (100, 99)
     [row] = lake_rows(settings, "quarantine/accounts")
     assert (row["source_line"], row["reason"]) == (42, f"{column}:{rule}")
+
+
+def test_a_file_may_reach_back_as_far_as_agreed(settings: Settings) -> None:
+    dates = {3: date(2026, 6, 25), 4: date(2026, 6, 24), 5: date(2026, 7, 1)}
+    deliver(settings, with_values(rows(100), "snapshot_date", dates))
+    rule = {"column": "snapshot_date", "cadence": "day", "reaches_back_days": 5}
+
+    landed = ingest.land(settings, contract(business_date=rule), DAY)
+
+    assert landed.quarantine_reasons == {"snapshot_date:wrong_date": 1, "snapshot_date:future": 1}
+    assert {row["business_date"] for row in lake_rows(settings, "landing/accounts")} == {DAY}
 
 
 def test_every_bad_value_of_a_csv_is_a_row_and_not_a_crash(settings: Settings) -> None:
