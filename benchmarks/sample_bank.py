@@ -1,6 +1,7 @@
 """The sample bank: ours against plain random numbers of the same shape, written to the same files. There is no usual way.
 
-Rows are account-months: rows of account_snapshots over 35 month-ends and 5 nights. All six sources are written, by both.
+Rows are account-months: rows of account_snapshots over 35 month-ends and 5 nights. All sources and the tables of truth are
+written, by both.
 """
 
 from __future__ import annotations

@@ -223,6 +223,60 @@ class PublishedBatch(Value):
     already_published: bool
 
 
+class RaisedAlerts(Value):
+    """What the published scores of a date became on the desk of the investigators.
+
+    `rows_scored + rows_rejected == raised + suppressed + carried + resting + review_items + sampled + quiet`, always.
+
+    Attributes:
+        attempt: 1, and one more for each corrected batch of the same date.
+        budget, threshold: one of the two, as the policy says.
+        line: lowest score above the line, alerted or held back; None when nothing was.
+        raised: alerts above the line.
+        suppressed: above the line, held back by a suppression in force.
+        carried: above the line or in review, while an earlier alert of the customer is open and nothing is new.
+        resting: the same, shortly after an earlier alert was closed.
+        review_items: below the line or rejected, but with missing input, so a person looks.
+        sampled: drawn below the line, to know what it misses.
+        quiet: the rest.
+        budget_used: share of the budget; None with a threshold.
+        broke_through: of the raised, customers whose suppression no longer held.
+        withdrawn, kept: alerts of the batch that this one supersedes, untouched and touched.
+        hubs: accounts in too many schemes, which linked no cases.
+        links_refused: links not followed because a case would have grown too large or two open cases met.
+    """
+
+    model: str
+    business_date: date
+    batch_id: str
+    run_no: int
+    attempt: int
+    policy: str
+    policy_version: str
+    limits_digest: str
+    budget: int | None
+    threshold: float | None
+    line: float | None
+    rows_scored: int
+    rows_rejected: int
+    raised: int
+    suppressed: int
+    carried: int
+    resting: int
+    review_items: int
+    sampled: int
+    quiet: int
+    budget_used: float | None
+    broke_through: int
+    withdrawn: int
+    kept: int
+    cases_new: int
+    cases_joined: int
+    hubs: int
+    links_refused: int
+    already_raised: bool
+
+
 def json_ready(value: Value) -> dict[str, Any]:
     """The value as plain JSON types, for XCom and `--json`."""
     return value.model_dump(mode="json")
@@ -246,6 +300,11 @@ def features_asset(model: str) -> str:
 def scores_asset(model: str) -> str:
     """Airflow asset name for the published scores of a model."""
     return f"vigil_scores_{model}"
+
+
+def alerts_asset(model: str) -> str:
+    """Airflow asset name for the alerts of a model having been raised."""
+    return f"vigil_alerts_{model}"
 
 
 def champion_asset(model: str) -> str:

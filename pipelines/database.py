@@ -69,6 +69,12 @@ def execute(connection: Connection, statement: str, **parameters: Any) -> list[M
     return [dict(r) for r in result.mappings()] if result.returns_rows else []
 
 
+def execute_many(connection: Connection, statement: str, parameters: Sequence[Mapping[str, Any]]) -> None:
+    """Run one statement for each set of parameters inside the caller's transaction."""
+    if parameters:
+        connection.execute(text(statement), [dict(p) for p in parameters])
+
+
 def lock(connection: Connection, name: str) -> None:
     """Wait for the lock `name` and hold it until the caller's transaction ends; a killed holder lets go of it."""
     execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=name)

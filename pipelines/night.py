@@ -32,8 +32,9 @@ def ingest(settings: Settings, contract: Contract, business_date: date) -> Manif
 
 
 def steps(settings: Settings, model: Model, business_date: date) -> list[Step]:
-    """Every step of a night in order, from the sources to published scores: what to say and what to call."""
+    """Every step of a night in order, from the sources to published scores and alerts: what to say and what to call."""
     from pipelines import features, quality, scoring
+    from pipelines.aml import alerts
 
     contracts = in_order([load_contract(settings.expectations, source) for source in model.sources])
     return [
@@ -42,6 +43,11 @@ def steps(settings: Settings, model: Model, business_date: date) -> list[Step]:
         ("check features", partial(quality.check_features, settings, model, business_date)),
         ("score", partial(scoring.score, settings, model, business_date)),
         ("publish", partial(scoring.publish, settings, model, business_date)),
+        *(
+            [("raise alerts", partial(alerts.raise_alerts, settings, model, business_date))]
+            if model.domain == "aml"
+            else []
+        ),
     ]
 
 

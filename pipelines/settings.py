@@ -71,6 +71,11 @@ class Settings(BaseSettings):
         own = self.project / "policies"
         return own if own.is_dir() else REPOSITORY / "policies"
 
+    @property
+    def typology_folders(self) -> tuple[Path, ...]:
+        """Where typology packs are looked for, the project's own first."""
+        return self.project / "policies", REPOSITORY / "policies"
+
 
 @cache
 def get_settings() -> Settings:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typology_packs import DOCUMENT
 
 from pipelines import night, sample_bank
 from pipelines.cli.app import shared_options_first
@@ -220,6 +221,36 @@ def test_models_check_finds_a_label_view_that_cannot_run(settings, vigil, tmp_pa
     code, _, err = vigil("models", "check")
     assert code == DATA_FAULT
     assert "default_6m: the function failed with AttributeError" in err
+
+
+def test_models_check_compares_typologies_with_the_features(settings, vigil, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    for folder in ("models", "expectations", "feature_repo"):
+        shutil.copytree(REPOSITORY / folder, project / folder)
+    model_file = project / "models" / "credit_default.yaml"
+    model = yaml.safe_load(model_file.read_text())
+    model["typologies"] = "house_typologies"
+    model["training"]["algorithms"] = ["combined"]
+    model_file.write_text(yaml.safe_dump(model, sort_keys=False))
+    monkeypatch.setenv("VIGIL_PROJECT", str(project))
+    get_settings.cache_clear()
+    code, _, err = vigil("models", "check", "--model", "credit_default")
+    assert code == DATA_FAULT
+    assert "no typology pack file" in err
+    pack = DOCUMENT | {"pack": "house_typologies", "typologies": [_typology("utilisatoin")]}
+    (project / "policies").mkdir()
+    (project / "policies" / "internal.yaml").write_text((REPOSITORY / "policies" / "internal.yaml").read_text())
+    (project / "policies" / "house_typologies.yaml").write_text(yaml.safe_dump(pack))
+    code, _, err = vigil("models", "check", "--model", "credit_default")
+    assert code == DATA_FAULT
+    assert "many_enquiries: the model has no feature 'utilisatoin' (did you mean 'utilisation'?)" in err
+    pack["typologies"] = [_typology("utilisation")]
+    (project / "policies" / "house_typologies.yaml").write_text(yaml.safe_dump(pack))
+    assert vigil("models", "check", "--model", "credit_default")[:2] == (DONE, "credit_default: fits together\n")
+
+
+def _typology(feature: str) -> dict:
+    return DOCUMENT["typologies"][0] | {"all_of": [{"feature": feature, "at_least": 0.9}]}
 
 
 def test_a_drafted_contract_is_complete_enough_to_load(settings, vigil, tmp_path):

@@ -17,7 +17,18 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-STEPS = ("ingest", "quality", "features", "evaluation", "training", "registry", "scoring", "decisions", "monitoring")
+STEPS = (
+    "ingest",
+    "quality",
+    "features",
+    "evaluation",
+    "training",
+    "registry",
+    "scoring",
+    "decisions",
+    "monitoring",
+    "aml",
+)
 CORE = ("contracts", "settings", "spec", "lake", "database", "objects", "tokens", "mlflow_store", "completion")
 ON_TOP = ("night", "report", "cli", "stack", "__main__")
 

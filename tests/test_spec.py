@@ -22,6 +22,7 @@ from pipelines.spec import (
     load_contract,
     load_model,
     load_policy,
+    load_typologies,
     model_names,
 )
 
@@ -141,6 +142,15 @@ def test_keys_that_came_later_change_no_version_that_does_not_use_them() -> None
     validation = Validation(kind="out_of_time", out_of_time_from=date(2026, 2, 1))
     assert validation.fingerprint() == before
     assert validation.model_copy(update={"out_of_time_to": date(2026, 3, 1)}).fingerprint() != before
+
+
+def test_only_a_file_of_its_own_reaches_back() -> None:
+    reaching = changed(CONTRACT, "business_date.reaches_back_days", 31)
+    assert Contract.model_validate(reaching).business_date.reaches_back_days == 31
+    with pytest.raises(ValueError, match="would belong to several"):
+        Contract.model_validate(changed(reaching, "location.path", "accounts.parquet"))
+    with pytest.raises(ValueError, match="needs a column"):
+        Contract.model_validate(changed(reaching, "business_date", {"cadence": "day", "reaches_back_days": 1}))
 
 
 def test_ids_have_another_name_in_the_lake() -> None:
@@ -267,5 +277,9 @@ def test_every_file_of_the_repository_loads_and_refers_to_what_exists(folder: Pa
         model: Model = load_model(folder / "models", name)
         assert set(model.sources) <= set(sources), name
         load_policy(policies, model.policy)
+        if model.typologies is not None:
+            load_typologies([folder / "policies", REPOSITORY / "policies"], model.typologies).require_fits(
+                name, model.feature
+            )
     for contract in sources.values():
         assert {reference.source for reference in contract.references} <= set(sources), contract.source

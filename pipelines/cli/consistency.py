@@ -1,4 +1,4 @@
-"""Whether the files of a model fit together: model, contracts, policy, features and label. Reads no data."""
+"""Whether the files of a model fit together: model, contracts, policy, typologies, features and label. Reads no data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.features import load_definitions, source_columns
 from pipelines.features.snapshots import model_views
 from pipelines.features.views import compile_labels
 from pipelines.settings import Settings
-from pipelines.spec import Model, load_contract, load_model, load_policy
+from pipelines.spec import Model, load_contract, load_model, load_policy, load_typologies
 
 
 def problems(settings: Settings, name: str) -> list[str]:
@@ -26,6 +26,8 @@ def problems(settings: Settings, name: str) -> list[str]:
         lambda: load_policy(settings.policies, model.policy).require_in_force(date.today()),
         lambda: _features(settings, model),
     ]
+    if model.typologies is not None:
+        checks.append(partial(_typologies, settings, model, model.typologies))
     return [text for check in checks if (text := _problem(check))]
 
 
@@ -40,6 +42,11 @@ def _features(settings: Settings, model: Model) -> None:
         raise DataFault(
             f"models/{model.name}.yaml: training would refuse these features: {'; '.join(leaks)}. Remove them."
         )
+
+
+def _typologies(settings: Settings, model: Model, name: str) -> None:
+    pack = load_typologies(settings.typology_folders, name).require_in_force(date.today())
+    pack.require_fits(model.name, model.feature)
 
 
 def _problem(check: Callable[[], object]) -> str:

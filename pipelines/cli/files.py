@@ -22,7 +22,7 @@ app.add_typer(models, name="models")
 
 @models.command("check")
 def check_models(model: ModelName = None) -> None:
-    """Check model files with their contracts, policy, features and label together; reads no data."""
+    """Check model files with their contracts, policy, typologies, features and label together; reads no data."""
     from pipelines.cli import consistency
 
     settings = get_settings()

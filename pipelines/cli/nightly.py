@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from rich.progress import Progress, TaskID
 
 from pipelines import mlflow_store, registry, report, sample_bank
+from pipelines.aml import alerts
 from pipelines.cli import output
 from pipelines.cli.app import machine
 from pipelines.cli.stack import bring_up
@@ -24,19 +26,25 @@ from pipelines.stack import control
 from pipelines.stack.airflow_api import AirflowApi, DagRun
 from pipelines.stack.state import StackState
 
-MODEL = "credit_default"
+MODELS = ("credit_default", "aml_customer")
 NIGHTS = 3
 _STAGES = ("ingest", "features", "score")
 _SECONDS_TO_PARSE = 90
 _SECONDS_BETWEEN_STAGES = 120
 _LOOK_SECONDS = 1.0
 _LOG_LINES = 25
+_ALERT_COLUMNS = ("alerts", "cases", "budget_used")
+_COLUMNS = (
+    *("model", "business_date", "rows_in", "scored", "rejected", "quarantined", "version", "psi"),
+    *(*_ALERT_COLUMNS, "seconds", "where_to_look"),
+)
 
 
 @dataclass
 class Followed:
-    """One night on its way: a run for each of its DAGs, as far as they have started."""
+    """One night of a model on its way: a run for each of its DAGs, as far as they have started."""
 
+    model: Model
     business_date: date
     runs: list[DagRun]
     bar: TaskID
@@ -56,13 +64,13 @@ def run(customers: int) -> None:
         state = stack.enter_context(_stack_up())
         settings = stack.enter_context(machine())
         _sample_bank(settings, customers)
-        model = load_model(settings.models, MODEL)
-        dates = available_dates(settings, load_contract(settings.expectations, model.population))
+        models = [load_model(settings.models, name) for name in MODELS]
+        dates = available_dates(settings, load_contract(settings.expectations, models[0].population))
         history, nights = dates[:-NIGHTS], dates[-NIGHTS:]
-        _history(settings, model, history)
-        _first_champion(settings, model, history[-1])
-        seconds = _on_airflow(state, model, nights)
-        _table(settings, model, seconds)
+        _history(settings, models, history)
+        for model in models:
+            _first_champion(settings, model, history[-1])
+        _table(settings, _on_airflow(state, models, nights))
     output.note(
         f"Done in {(time.monotonic() - began) / 60:.1f} minutes. `make up` leaves all of it running, with pages."
     )
@@ -92,8 +100,9 @@ def _sample_bank(settings: Settings, customers: int) -> None:
         )
 
 
-def _history(settings: Settings, model: Model, dates: Sequence[date]) -> None:
-    contracts = [load_contract(settings.expectations, source) for source in model.sources]
+def _history(settings: Settings, models: Sequence[Model], dates: Sequence[date]) -> None:
+    sources = dict.fromkeys(source for model in models for source in model.sources)
+    contracts = [load_contract(settings.expectations, source) for source in sources]
     deque(ingest_many(settings, contracts, dates), maxlen=0)
 
 
@@ -107,33 +116,33 @@ def _first_champion(settings: Settings, model: Model, as_of: date) -> None:
         output.show(version)
 
 
-def _on_airflow(state: StackState, model: Model, nights: Sequence[date]) -> dict[date, float]:
-    """Run the nights as DAG runs and wait for the scores; seconds by business date. Raises Blocked when one fails."""
+def _on_airflow(state: StackState, models: Sequence[Model], nights: Sequence[date]) -> list[Followed]:
+    """Run the nights of every model as DAG runs and wait for the scores. Raises Blocked when one fails."""
     server = state.child("api-server")
     if server is None:
         raise ConnectionBroken("the stack has no api-server. `make down`, then try again.")
     login = control.logins(get_settings().home)
     with (
         AirflowApi(server.address, login["user"], login["password"]) as api,
-        _unpaused(api, model),
+        _unpaused(api, models),
         output.progress() as bars,
     ):
-        followed = [_start(api, model, on, bars) for on in nights]
+        followed = [_start(api, model, on, bars) for on in nights for model in models]
         try:
             while any(not one.finished for one in followed):
                 for one in followed:
-                    _follow(api, model, one, bars)
+                    _follow(api, one, bars)
                 time.sleep(_LOOK_SECONDS)
         finally:
             for run in [run for one in followed for run in one.runs if not run.finished]:
                 api.end(run)
-        return {one.business_date: one.seconds for one in followed if one.seconds is not None}
+        return followed
 
 
 @contextmanager
-def _unpaused(api: AirflowApi, model: Model) -> Iterator[None]:
-    """The night's DAGs running; each is paused again afterwards if it was before."""
-    names = [f"{model.name}_{stage}" for stage in _STAGES]
+def _unpaused(api: AirflowApi, models: Sequence[Model]) -> Iterator[None]:
+    """The nights' DAGs running; each is paused again afterwards if it was before."""
+    names = [f"{model.name}_{stage}" for model in models for stage in _STAGES]
     deadline = time.monotonic() + _SECONDS_TO_PARSE
     while not all(api.knows(name) for name in names):
         if time.monotonic() > deadline:
@@ -153,10 +162,10 @@ def _unpaused(api: AirflowApi, model: Model) -> Iterator[None]:
 
 def _start(api: AirflowApi, model: Model, on: date, bars: Progress) -> Followed:
     run = api.trigger(f"{model.name}_{_STAGES[0]}", on)
-    return Followed(on, [run], bars.add_task(f"night of {on}", total=len(_STAGES)))
+    return Followed(model, on, [run], bars.add_task(f"{model.name} {on}", total=len(_STAGES)))
 
 
-def _follow(api: AirflowApi, model: Model, one: Followed, bars: Progress) -> None:
+def _follow(api: AirflowApi, one: Followed, bars: Progress) -> None:
     """Look at the night once: the runs that are under way, and whether an asset has started the next."""
     if one.finished:
         return
@@ -164,20 +173,20 @@ def _follow(api: AirflowApi, model: Model, one: Followed, bars: Progress) -> Non
     one.runs = [run if run.finished else api.run(run.dag_id, run.run_id) for run in one.runs]
     for run in one.runs:
         if run.state == "failed":
-            raise Blocked(_why(api, model, one, run))
+            raise Blocked(_why(api, one, run))
     if len(one.runs) < len(_STAGES):
-        _find_next(api, model, one)
+        _find_next(api, one)
     if one.runs != before:
         one.progressed = time.monotonic()
     under_way = [run for run in one.runs if not run.finished]
     done = len(one.runs) - len(under_way)
-    bars.update(one.bar, completed=done, description=f"night of {one.business_date}: {_doing(api, under_way)}")
+    bars.update(one.bar, completed=done, description=f"{one.model.name} {one.business_date}: {_doing(api, under_way)}")
     if one.finished:
         one.seconds = time.monotonic() - one.began
 
 
-def _find_next(api: AirflowApi, model: Model, one: Followed) -> None:
-    following = f"{model.name}_{_STAGES[len(one.runs)]}"
+def _find_next(api: AirflowApi, one: Followed) -> None:
+    following = f"{one.model.name}_{_STAGES[len(one.runs)]}"
     run = api.run_of_partition(following, one.business_date, since=one.runs[-1].queued_at)
     if run is not None:
         one.runs = [*one.runs, run]
@@ -194,33 +203,41 @@ def _doing(api: AirflowApi, under_way: Sequence[DagRun]) -> str:
     return ", ".join(working) or ("waiting" if under_way else "done")
 
 
-def _why(api: AirflowApi, model: Model, one: Followed, run: DagRun) -> str:
+def _why(api: AirflowApi, one: Followed, run: DagRun) -> str:
     return (
         f"the night of {one.business_date} failed in {run.dag_id}, {api.failure(run, _LOG_LINES)}\n"
         f"The last good batch is still served. When the cause is removed: "
-        f"python -m pipelines night --model {model.name} --date {one.business_date}"
+        f"python -m pipelines night --model {one.model.name} --date {one.business_date}"
     )
 
 
-def _table(settings: Settings, model: Model, seconds: dict[date, float]) -> None:
-    made = [n for n in report.published(settings, model) if n.business_date in seconds]
+def _table(settings: Settings, followed: Sequence[Followed]) -> None:
     rows = [
-        row | {"seconds": round(seconds[n.business_date]), "where_to_look": f"batch {n.batch_id[:12]}"}
-        for n, row in zip(made, output.as_rows(made), strict=True)
+        row for model in dict.fromkeys(one.model.name for one in followed) for row in _rows(settings, model, followed)
     ]
-    columns = (
-        "model",
-        "business_date",
-        "rows_in",
-        "scored",
-        "rejected",
-        "quarantined",
-        "version",
-        "psi",
-        "seconds",
-        "where_to_look",
-    )
-    output.show_rows("The last nights", columns, rows)
+    output.show_rows("The last nights", _COLUMNS, rows)
     output.note(
         f"Scores: view vigil.published_score. Data quality pages: {settings.data_docs}. Lake: {settings.lake_url}."
     )
+
+
+def _rows(settings: Settings, name: str, followed: Sequence[Followed]) -> list[dict[str, Any]]:
+    """The table's rows of one model: what was published, how long it took and, of an AML model, what was alerted."""
+    ended = {one.business_date: one for one in followed if one.model.name == name and one.seconds is not None}
+    model = load_model(settings.models, name)
+    made = [night for night in report.published(settings, model) if night.business_date in ended]
+    return [
+        row
+        | {"seconds": round(ended[night.business_date].seconds or 0), "where_to_look": f"batch {night.batch_id[:12]}"}
+        | _alerts(settings, model, night.business_date)
+        for night, row in zip(made, output.as_rows(made), strict=True)
+    ]
+
+
+def _alerts(settings: Settings, model: Model, on: date) -> dict[str, Any]:
+    """What the night's scores became on the investigators' desk; raising what is raised already reads its record."""
+    if model.domain != "aml":
+        return dict.fromkeys(_ALERT_COLUMNS)
+    night = alerts.raise_alerts(settings, model, on)
+    used = None if night.budget_used is None else f"{night.budget_used:.0%} of {night.budget}"
+    return {"alerts": night.raised, "cases": night.cases_new + night.cases_joined, "budget_used": used}

@@ -18,6 +18,7 @@ from pipelines.contracts import (
     Manifest,
     PublishedBatch,
     QualityVerdict,
+    RaisedAlerts,
     ScoredBatch,
     TrainedVersion,
     Value,
@@ -142,4 +143,16 @@ def _(value: PublishedBatch) -> str:
     return (
         f"{value.business_date} {value.model}: batch {value.batch_id[:_DIGEST_SHOWN]} {how}, "
         f"{value.rows_scored:,} scores, digest {value.digest[:_DIGEST_SHOWN]}"
+    )
+
+
+@sentence.register
+def _(value: RaisedAlerts) -> str:
+    used = "" if value.budget_used is None else f" of {value.budget} ({value.budget_used:.0%} of the budget)"
+    how = ", raised already" if value.already_raised else ""
+    superseded = f"; of the batch before {value.withdrawn} withdrawn, {value.kept} kept" if value.attempt > 1 else ""
+    return (
+        f"{value.business_date} {value.model}: {value.raised} alerts{used}{how}; {value.suppressed} suppressed, "
+        f"{value.carried} carried, {value.resting} resting, {value.review_items} review items, {value.sampled} sampled below "
+        f"the line; cases: {value.cases_new} new, {value.cases_joined} joined{superseded}"
     )

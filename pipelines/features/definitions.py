@@ -100,13 +100,18 @@ class ComputedViewDefinition(FeatureViewDefinition):
 
 @dataclass(frozen=True)
 class LabelViewDefinition:
-    """One label view: `<entity>_token`, event_date, label (0/1) and known_at, over the whole history of its sources."""
+    """One label view: `<entity>_token`, event_date, label (0/1) and known_at, over the whole history of its sources.
+
+    Attributes:
+        unlabelled: label may be NULL: the population's rows that nobody investigated.
+    """
 
     name: str
     entity: str
     sources: tuple[str, ...]
     function: Callable[..., ir.Table]
     description: str
+    unlabelled: bool = False
 
     @property
     def token(self) -> str:
@@ -214,18 +219,24 @@ def computed_view(
     return declare
 
 
-def label_view(*, entity: str, sources: Iterable[str]) -> Callable[[Callable[..., ir.Table]], LabelViewDefinition]:
+def label_view(
+    *, entity: str, sources: Iterable[str], unlabelled: bool = False
+) -> Callable[[Callable[..., ir.Table]], LabelViewDefinition]:
     """Declare a function of feature_repo/ as a label view named after the function.
 
     The function takes one Ibis table per source and returns `<entity>_token`, `event_date` (the business date the
     features are taken at), `label` (0 or 1) and `known_at` (the date from which the label could be known). It may return
     `judged`: false for a row that nobody would have asked the model about, which may be learnt from and counts in no measure.
+
+    With `unlabelled` the label may be NULL: nobody investigated that row of the population, so nobody knows. Such rows are
+    never negatives. They teach what is usual, and count in no measure.
     """
 
     def declare(function: Callable[..., ir.Table]) -> LabelViewDefinition:
         named = tuple(sources)
         _check_parameters(function, named)
-        return LabelViewDefinition(function.__name__, entity, named, function, inspect.getdoc(function) or "")
+        description = inspect.getdoc(function) or ""
+        return LabelViewDefinition(function.__name__, entity, named, function, description, unlabelled)
 
     return declare
 

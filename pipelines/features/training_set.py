@@ -54,7 +54,8 @@ class TrainingRows:
     """One row per entity and event: `<entity>_token`, event_date, the features in model order, label (int8), and `judged`
     (boolean) where the label view has it.
 
-    Sorted by event date and token. `digest` is over names, types and values.
+    The label is null where the label view is `unlabelled` and nobody had investigated. Sorted by event date and token. `digest`
+    is over names, types and values.
     """
 
     model: str
@@ -70,6 +71,9 @@ def training_rows(settings: Settings, model: Model, as_of: date, pins: TrainingP
     A label enters when it had arrived (`known_at <= as_of`, from source rows of business dates up to `as_of`) and its
     maturity had passed (`event_date + maturity_days <= as_of`). Its features are those of its event date, joined point in
     time. With `pins` of an earlier call the same versions are read again.
+
+    A label view declared `unlabelled` also gives the rows that nobody had investigated on `as_of`, with a null label; one
+    whose label had not arrived is such a row.
 
     Raises:
         DataFault: no label qualifies, an entity has two labels on one date, a label's date has no feature rows made by the
@@ -97,7 +101,8 @@ def known_labels(settings: Settings, model: Model, as_of: date, first: date, las
         events = f"{EVENT_DATE} BETWEEN DATE '{first}' AND DATE '{last}'"
         _create_labels(connection, model, definition, sql, as_of, events)
         judged = JUDGED if JUDGED in connection.table("labels").columns else f"true AS {JUDGED}"
-        return connection.sql(f"SELECT {model.token}, {EVENT_DATE}, label, {judged} FROM labels").to_arrow_table()
+        known = f"SELECT {model.token}, {EVENT_DATE}, {LABEL}, {judged} FROM labels WHERE {LABEL} IS NOT NULL"
+        return connection.sql(known).to_arrow_table()
 
 
 class _TrainingSet:
@@ -223,8 +228,8 @@ def _create_labels(
     latest = as_of - timedelta(days=model.label.maturity_days)
     with readable_errors(f"label view {view.name} as of {as_of}"):
         connection.execute(
-            f"CREATE TEMP TABLE labels AS SELECT * EXCLUDE (known_at) FROM ({sql}) "
-            f"WHERE known_at <= DATE '{as_of}' AND {EVENT_DATE} <= DATE '{latest}' AND {events}"
+            f"CREATE TEMP TABLE labels AS SELECT {_arrived(view, as_of)} FROM ({sql}) "
+            f"WHERE {_qualifies(view, as_of)} AND {EVENT_DATE} <= DATE '{latest}' AND {events}"
         )
     _check_labels(connection, model, view, as_of)
 
@@ -239,6 +244,18 @@ def _events_used(training: Training) -> str:
     if validation.out_of_time_to is not None:
         conditions.append(f"{EVENT_DATE} <= DATE '{validation.out_of_time_to}'")
     return " AND ".join(conditions)
+
+
+def _arrived(view: LabelViewDefinition, as_of: date) -> str:
+    """The columns kept of a label view. A label that had not arrived leaves an unlabelled row, if the view has such."""
+    if not view.unlabelled:
+        return "* EXCLUDE (known_at)"
+    return f"* EXCLUDE (known_at) REPLACE (CASE WHEN known_at <= DATE '{as_of}' THEN {LABEL} END AS {LABEL})"
+
+
+def _qualifies(view: LabelViewDefinition, as_of: date) -> str:
+    """Which rows of a label view had arrived; that nobody has investigated a row is known on its own date."""
+    return "true" if view.unlabelled else f"known_at <= DATE '{as_of}'"
 
 
 def _spine(views: ModelViews) -> str:
@@ -263,18 +280,23 @@ def _check_unchanged(model: Model, digests: Mapping[str, str], pins: TrainingPin
 
 def _check_labels(connection: duckdb.DuckDBPyConnection, model: Model, view: LabelViewDefinition, as_of: date) -> None:
     judged = f" OR {JUDGED} IS NULL" if JUDGED in connection.table("labels").columns else ""
-    ((rows, repeated, bad),) = connection.execute(
-        f"SELECT count(*), count(*) - count(DISTINCT ({view.token}, {EVENT_DATE})), "
-        f"count(*) FILTER (label IS NULL OR label NOT IN (0, 1) OR {view.token} IS NULL{judged}) FROM labels"
+    ((labelled, absent, repeated, bad),) = connection.execute(
+        f"SELECT count({LABEL}), count(*) - count({LABEL}), count(*) - count(DISTINCT ({view.token}, {EVENT_DATE})), "
+        f"count(*) FILTER ({LABEL} NOT IN (0, 1) OR {view.token} IS NULL{judged}) FROM labels"
     ).fetchall()
     subject = f"label view {view.name} of model {model.name} as of {as_of}"
-    if not rows:
+    if not labelled and (view.unlabelled or not absent):
         raise DataFault(
             f"{subject}: no label had arrived and was {model.label.maturity_days} days old. Nothing was trained. "
             "Train as of a later date, or ingest the outcomes."
         )
     if repeated:
         raise DataFault(f"{subject}: {repeated} rows more than there are entities and event dates. Correct the view.")
+    if absent and not view.unlabelled:
+        raise DataFault(
+            f"{subject}: {absent} rows have no label. Correct the view; if they are rows that nobody investigated, declare it "
+            "with @label_view(..., unlabelled=True)."
+        )
     if bad:
         raise DataFault(
             f"{subject}: {bad} rows whose label is not 0 or 1, or whose token or `judged` is absent. Correct the view."

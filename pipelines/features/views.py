@@ -142,7 +142,8 @@ def compile_labels(settings: Settings, definition: LabelViewDefinition) -> tuple
         f"SELECT {definition.token}, CAST(event_date AS DATE) AS event_date, CAST(label AS TINYINT) AS label, "
         f"CAST(known_at AS DATE) AS known_at{judged} FROM ({inner})"
     )
-    return sql, fingerprint(definition.name, sql)
+    kind = ["unlabelled"] if definition.unlabelled else []  # views that label every row keep the digest they had
+    return sql, fingerprint(definition.name, sql, *kind)
 
 
 def source_slices(

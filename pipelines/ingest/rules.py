@@ -19,7 +19,7 @@ COLUMN_REASONS = {
     "above_max": "above `max`",
     "not_allowed": "not among `allowed`: a new category",
     "future": "after the business date; for a timestamp, by more than a day",
-    "wrong_date": "before the business date, in a file of one date",
+    "wrong_date": "before the business date by more than `reaches_back_days`, in a file of one date",
 }
 KEY_REASONS = {
     "duplicate": "the same row again; the first one stays",
@@ -75,7 +75,7 @@ def period(contract: Contract, business_date: date) -> tuple[date, date]:
     """First and last day whose rows belong to a business date."""
     if contract.business_date.cadence == "month":
         return business_date.replace(day=1), business_date
-    return business_date, business_date
+    return business_date - timedelta(days=contract.business_date.reaches_back_days), business_date
 
 
 def shown(column: Column, typed: str, text: str | None) -> str:

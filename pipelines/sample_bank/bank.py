@@ -11,6 +11,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipelines.contracts import DataFault, Value
 from pipelines.sample_bank.block import Block
 from pipelines.sample_bank.dates import Calendar
@@ -33,6 +35,7 @@ class Planted(Value):
         rows: rows written, dirty ones included, by source and business date.
         dirty: rows spoiled or repeated, by source, business date and kind.
         events: defaults, charge-offs among them, and repayments, by month of the event (YYYY-MM), reported or not.
+        laundering: rows of the tables in truth/ by typology, customers who launder, and look-alikes by what they do.
     """
 
     customers: int
@@ -46,6 +49,7 @@ class Planted(Value):
     rows: dict[str, dict[date, int]]
     dirty: dict[str, dict[date, dict[str, int]]]
     events: dict[str, dict[str, int]]
+    laundering: dict[str, dict[str, int]]
 
 
 def generate(
@@ -92,6 +96,7 @@ def generate(
         rows=tally.rows,
         dirty=tally.dirty,
         events=tally.events,
+        laundering=tally.laundering,
     )
     (building / PLANTED).write_text(json.dumps(planted.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
     _replace(target, building)
@@ -99,11 +104,17 @@ def generate(
 
 
 def read_planted(folder: Path) -> Planted:
-    """What was planted in the bank that `generate(folder)` wrote. Raises DataFault when there is none."""
+    """What was planted in the bank that `generate(folder)` wrote. Raises DataFault when there is none, or one of another
+    version of Vigil."""
     path = folder / NAME / PLANTED
     if not path.is_file():
         raise DataFault(f"no sample bank in {folder}: {PLANTED} is not there. Generate one first.")
-    return Planted.model_validate_json(path.read_text(encoding="utf-8"))
+    try:
+        return Planted.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError:
+        raise DataFault(
+            f"{path} was written by another version: its bank lacks some sources. Generate it again."
+        ) from None
 
 
 def _checked(customers: int, seed: int, calendar: Calendar) -> Calendar:

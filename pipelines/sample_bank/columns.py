@@ -31,6 +31,13 @@ def numbered(prefix: str, numbers: Numbers, length: int) -> Numbers:
     return words.view(f"S{length}").ravel()
 
 
+def account_ids(numbers: Numbers, outside: int) -> Numbers:
+    """Ids of accounts: of this bank below `outside`, as everywhere, and of other banks from there on; shape (n,)."""
+    made = numbered("X", numbers, 12)
+    made.view(np.uint8).reshape(-1, 12)[numbers < outside, 0] = ord("A")
+    return made
+
+
 def text(values: Numbers, nulls: Numbers | None = None) -> pa.Array:
     """ASCII bytes in which every value has the full width, as strings; null where `nulls` is true."""
     width = values.dtype.itemsize
@@ -44,9 +51,9 @@ def choice(codes: Numbers, names: tuple[str, ...]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(_array(pa.int8(), codes), _words(names))
 
 
-def days(numbers: Numbers) -> pa.Array:
-    """Day numbers as dates."""
-    return _array(pa.date32(), numbers)
+def days(numbers: Numbers, nulls: Numbers | None = None) -> pa.Array:
+    """Day numbers as dates, null where `nulls` is true."""
+    return _array(pa.date32(), numbers, nulls)
 
 
 def moments(microseconds: Numbers) -> pa.Array:

@@ -16,6 +16,9 @@ NEVER = 2**30
 BURN_IN_MONTHS = 6
 """Months simulated before the first business date, so that arrears are in their steady state on it."""
 
+MONTHS_BOOKED_IN_FULL = 12
+"""The last months of the window whose transactions are there day by day."""
+
 
 def day_number(day: date) -> int:
     """Days from 1970-01-01."""
@@ -58,6 +61,20 @@ class Calendar:
     def start(self) -> date:
         """The first business date."""
         return self.business_dates[0]
+
+    @property
+    def full_from(self) -> date:
+        """From this day on files of transactions hold every day, not only their own: the first of the month eleven months
+        before the one of `end`, or of the first business date."""
+        return first_day(max(month_number(self.end) - MONTHS_BOOKED_IN_FULL + 1, month_number(self.start)))
+
+    def booked(self, day: date) -> tuple[int, int]:
+        """Day numbers of the first and the last day whose transactions are in the file of a business date."""
+        if day < self.full_from:
+            return day_number(day), day_number(day)
+        earlier = [before for before in self.business_dates if before < day]
+        first = max(earlier[-1] + timedelta(days=1), self.full_from) if earlier else self.full_from
+        return day_number(first), day_number(day)
 
     @property
     def simulated_months(self) -> range:

@@ -20,12 +20,16 @@ class Stream(IntEnum):
     ACCOUNTS = 3
     BEHAVIOUR = 4
     APPLICATIONS = 5
+    PEOPLE = 6
+    SCHEMES = 7
+    INVESTIGATIONS = 8
     DIRT_ACCOUNT_SNAPSHOTS = 10
     DIRT_CUSTOMER_SNAPSHOTS = 11
     DIRT_APPLICATIONS = 12
     DIRT_TRANSACTIONS = 13
     DIRT_OUTCOMES = 14
     DIRT_PROTECTED_ATTRIBUTES = 15
+    DIRT_INVESTIGATIONS = 16
     PAYROLL = 20
     RENT = 21
     SHOPPING = 22
@@ -33,6 +37,26 @@ class Stream(IntEnum):
     REMITTANCES = 24
     TRANSFERS = 25
     CASH = 26
+    SAVINGS = 27
+    COUNTER = 28
+    BIG_PURCHASES = 29
+    TAKINGS = 30
+    BUSINESS_INCOME = 31
+    TENANTS = 32
+    SALES = 33
+    HIGH_RISK_REMITTANCES = 34
+    WAKING = 35
+    FREELANCING = 36
+    INVESTING = 37
+    STRUCTURING = 50
+    FAN_IN = 51
+    FAN_OUT = 52
+    GATHER_SCATTER = 53
+    CYCLE = 54
+    PASS_THROUGH = 55
+    DORMANT_WAKING = 56
+    ROUND_AMOUNTS = 57
+    HIGH_RISK_CORRIDOR = 58
 
 
 def generator(seed: int, stream: int, block: int, moment: int = 0) -> np.random.Generator:

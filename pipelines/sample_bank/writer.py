@@ -15,6 +15,7 @@ from threading import Condition
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+_Key = tuple[str, date | str]
 _VALUES_AT_A_TIME = 16_384
 _ROWS_WORTH_A_GROUP = 4_096
 
@@ -24,9 +25,9 @@ class BankWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: dict[tuple[str, date], pq.ParquetWriter] = {}
-        self._waiting: defaultdict[tuple[str, date], list[pa.Table]] = defaultdict(list)
-        self._next_block: Counter[tuple[str, date]] = Counter()
+        self._files: dict[_Key, pq.ParquetWriter] = {}
+        self._waiting: defaultdict[_Key, list[pa.Table]] = defaultdict(list)
+        self._next_block: Counter[_Key] = Counter()
         self._turn = Condition()
         self._given_up = False
 
@@ -38,8 +39,9 @@ class BankWriter:
             self._write_waiting(key)
             file.close()
 
-    def write(self, source: str, day: date, block: int, table: pa.Table) -> None:
-        """Append a block's rows, after those of all earlier blocks. Every block writes every file once, empty or not."""
+    def write(self, source: str, day: date | str, block: int, table: pa.Table) -> None:
+        """Append a block's rows to `<source>/<day>.parquet`, after those of all earlier blocks. Every block writes every file
+        once, empty or not."""
         key = (source, day)
         with self._turn:
             self._turn.wait_for(lambda: self._given_up or self._next_block[key] == block)
@@ -59,16 +61,16 @@ class BankWriter:
             self._given_up = True
             self._turn.notify_all()
 
-    def _write_waiting(self, key: tuple[str, date]) -> None:
+    def _write_waiting(self, key: _Key) -> None:
         parts = [part for part in self._waiting.pop(key, []) if part.num_rows]
         if parts:
             self._files[key].write_table(pa.concat_tables(parts).combine_chunks())
 
-    def _open(self, key: tuple[str, date], schema: pa.Schema) -> None:
+    def _open(self, key: _Key, schema: pa.Schema) -> None:
         if key in self._files:
             return
         source, day = key
-        path = self._folder / source / f"{day.isoformat()}.parquet"
+        path = self._folder / source / f"{day}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         self._files[key] = pq.ParquetWriter(
             path,

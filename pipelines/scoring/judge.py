@@ -9,7 +9,7 @@ score alone cannot say that it rests on less than it should.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from pipelines.spec import Feature
 
+REASONS = "; "  # between the reasons of one row
 LARGEST = float(np.finfo(np.float32).max)
 
 Mask = npt.NDArray[np.bool_]
@@ -74,6 +75,23 @@ def judge(rules: Rules, chunk: pa.RecordBatch) -> Judged:
     )
 
 
+def with_more_review(judged: Judged, reasons: Mapping[str, Mask]) -> Judged:
+    """Also send the accepted rows of each mask to review, for that reason after those there are."""
+    found = {reason: mask for reason, mask in reasons.items() if mask.any()}
+    if not found:
+        return judged
+    more = _any(found, judged.accepted.num_rows)
+    either = _numpy(judged.review_reason.is_valid()) | more
+    first = judged.review_reason.filter(pa.array(either))
+    then = _spread(_joined(found, more), more).filter(pa.array(either))
+    both = pc.binary_join_element_wise(first, then, REASONS, null_handling="skip")
+    return replace(
+        judged,
+        review_reason=_spread(both, either),
+        review_counts={**judged.review_counts, **_counts(found)},
+    )
+
+
 def _reject_masks(rules: Rules, chunk: pa.RecordBatch) -> dict[str, Mask]:
     masks = {}
     for name, feature in rules.features.items():
@@ -121,7 +139,7 @@ def _joined(masks: Mapping[str, Mask], wanted: Mask) -> pa.StringArray:
         return pa.array([], pa.string())
     empty = pa.scalar(None, pa.string())
     parts = [pc.if_else(pa.array(mask[wanted]), reason, empty) for reason, mask in masks.items()]
-    return pc.binary_join_element_wise(*parts, "; ", null_handling="skip")
+    return pc.binary_join_element_wise(*parts, REASONS, null_handling="skip")
 
 
 def _spread(reasons: pa.StringArray, where: Mask) -> pa.StringArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,9 +16,9 @@ from pipelines.contracts import Blocked, DataFault
 from pipelines.monitoring.psi import Counts, Psi, count_numbers, psi
 from pipelines.registry import RegisteredVersion
 from pipelines.scoring.inputs import BatchInputs
-from pipelines.scoring.judge import Judged, Rules, judge
+from pipelines.scoring.judge import Judged, Rules, judge, with_more_review
 from pipelines.settings import Settings
-from pipelines.training.artefact import load_verified
+from pipelines.training.artefact import InParts, load_verified
 from pipelines.training.reference import NumberReference
 
 Probabilities = npt.NDArray[np.float64]
@@ -65,12 +65,27 @@ class LoadedVersion:
 
     Attributes:
         subject: model, date and version, for messages.
+        in_parts: probabilities with their parts; None for a version whose scores have none.
     """
 
     subject: str
     scorer: Scorer
     rules: Rules
     reference: NumberReference
+    in_parts: Callable[[pa.RecordBatch], InParts] | None = None
+
+
+@dataclass(frozen=True)
+class ScoredChunk:
+    """One chunk, judged and scored.
+
+    Attributes:
+        parts: what the probabilities were put together from, if they were.
+    """
+
+    judged: Judged
+    probability: Probabilities
+    parts: InParts | None
 
 
 def load(settings: Settings, inputs: BatchInputs, version: RegisteredVersion) -> LoadedVersion:
@@ -90,22 +105,30 @@ def load(settings: Settings, inputs: BatchInputs, version: RegisteredVersion) ->
             f"{', '.join(lost)}. Restore them until a version without them is approved."
         )
     rules = Rules(inputs.model.token, {name: now[name] for name in predictor.features}, predictor.categories)
-    return LoadedVersion(subject, predictor, rules, predictor.reference.probability)
+    in_parts = predictor.predict_in_parts if predictor.has_parts else None
+    return LoadedVersion(subject, predictor, rules, predictor.reference.probability, in_parts)
 
 
 def judged_and_scored(
     chunks: Iterator[pa.RecordBatch], version: LoadedVersion
 ) -> Iterator[tuple[Judged, Probabilities]]:
-    """Judge each chunk and score its accepted rows.
+    """Judge each chunk and score its accepted rows; see `scored_chunks`."""
+    for scored in scored_chunks(chunks, version):
+        yield scored.judged, scored.probability
+
+
+def scored_chunks(chunks: Iterator[pa.RecordBatch], version: LoadedVersion) -> Iterator[ScoredChunk]:
+    """Judge each chunk and score its accepted rows. A row whose score rests on less than it should goes to review too.
 
     Raises Blocked when a probability is not a number in [0, 1]: such a model is broken, whatever its permit says.
     """
     for chunk in chunks:
         judged = judge(version.rules, chunk)
-        probability = version.scorer.predict(judged.accepted)
+        parts = version.in_parts(judged.accepted) if version.in_parts else None
+        probability = parts.probability if parts else version.scorer.predict(judged.accepted)
         if len(probability) and not (probability.min() >= 0 and probability.max() <= 1):
             raise Blocked(
                 f"{version.subject} gave a probability that is not a number in [0, 1]. Nothing was staged or published; "
                 "the last published scores are still served. Ask the model's owner to approve another version."
             )
-        yield judged, probability
+        yield ScoredChunk(with_more_review(judged, parts.unsure) if parts else judged, probability, parts)

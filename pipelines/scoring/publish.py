@@ -20,7 +20,7 @@ from pipelines.scoring.batches import BatchRecord, find_batch, move_pointer, poi
 from pipelines.scoring.gate import require_publishable
 from pipelines.scoring.inputs import BatchInputs, pin
 from pipelines.scoring.rows import COPY_COLUMNS, copy_stream, digest_of
-from pipelines.scoring.stream import load_staged, scored_rows
+from pipelines.scoring.stream import listed, load_staged, part_columns, scored_rows
 from pipelines.settings import Settings
 from pipelines.spec import Model
 
@@ -110,8 +110,8 @@ def _write_lake(settings: Settings, scratch: duckdb.DuckDBPyConnection, model: M
         return lake.open(table).version()
     rows = scratch.sql(
         f"SELECT token AS {model.token}, probability, CASE WHEN review_reason IS NULL THEN 'scored' ELSE 'review' END "
-        f"AS route, review_reason, '{batch.batch_id}' AS batch_id, {batch.model_version} AS model_version, "
-        f"DATE '{batch.business_date}' AS {PARTITION} FROM scored"
+        f"AS route, review_reason{listed(part_columns(scratch, 'scored'))}, '{batch.batch_id}' AS batch_id, "
+        f"{batch.model_version} AS model_version, DATE '{batch.business_date}' AS {PARTITION} FROM scored"
     )
     notes = {"batch_id": batch.batch_id}
     return lake.replace_date(table, batch.business_date, rows.to_arrow_reader(settings.chunk_rows), notes=notes)

@@ -15,10 +15,10 @@ from pipelines.contracts import Blocked, ScoredBatch
 from pipelines.lake import PARTITION, Lake, connect
 from pipelines.scoring.batches import NewBatch, find_batch, record_batch
 from pipelines.scoring.inputs import BatchInputs, pin
-from pipelines.scoring.predict import LoadedVersion, Tally, judged_and_scored, load
+from pipelines.scoring.predict import LoadedVersion, ScoredChunk, Tally, load, scored_chunks
 from pipelines.scoring.rows import digest_of
 from pipelines.scoring.shadow import score_challengers
-from pipelines.scoring.stream import add_rows, feature_chunks, scored_rows
+from pipelines.scoring.stream import PART_COLUMNS, add_rows, feature_chunks, listed, part_columns, scored_rows
 from pipelines.settings import Settings
 from pipelines.spec import Model
 
@@ -82,18 +82,30 @@ def _score_champion(settings: Settings, inputs: BatchInputs) -> NewBatch:
 def _score_rows(
     settings: Settings, scratch: duckdb.DuckDBPyConnection, inputs: BatchInputs, champion: LoadedVersion
 ) -> Tally:
-    """Fill the connection's tables `scored`, in token order, and `rejected`."""
-    scratch.execute(f"CREATE TABLE arrived ({_ARRIVED}); CREATE TABLE rejected ({_REJECTED})")
+    """Fill the connection's tables `scored`, in token order, and `rejected`. The parts of scores are columns of `scored`."""
+    more = "".join(f", {name} {kind}" for name, kind in PART_COLUMNS.items() if champion.in_parts)
+    scratch.execute(f"CREATE TABLE arrived ({_ARRIVED}{more}); CREATE TABLE rejected ({_REJECTED})")
     tally = Tally(champion.reference)
     chunks = feature_chunks(settings, inputs.model, inputs.snapshot)
-    for judged, probability in judged_and_scored(chunks, champion):
-        tally.add(judged, probability)
-        tokens = judged.accepted[inputs.model.token]
-        columns = [tokens, pa.array(probability), judged.review_reason]
-        add_rows(scratch, "arrived", pa.record_batch(columns, ["token", "probability", "review_reason"]))
-        add_rows(scratch, "rejected", judged.rejected)
+    for chunk in scored_chunks(chunks, champion):
+        tally.add(chunk.judged, chunk.probability)
+        add_rows(scratch, "arrived", _scored_columns(inputs.model.token, chunk))
+        add_rows(scratch, "rejected", chunk.judged.rejected)
     scratch.execute("CREATE TABLE scored AS FROM arrived ORDER BY token; DROP TABLE arrived")
     return tally
+
+
+def _scored_columns(token: str, chunk: ScoredChunk) -> pa.RecordBatch:
+    """Token, probability, review reason, and the parts of the probability if it has any; a part that is absent is null."""
+    columns = {
+        "token": chunk.judged.accepted[token],
+        "probability": pa.array(chunk.probability),
+        "review_reason": chunk.judged.review_reason,
+    }
+    if chunk.parts is not None:
+        columns |= {f"part_{name}": pa.array(value, from_pandas=True) for name, value in chunk.parts.values.items()}
+        columns["typologies_met"] = chunk.parts.typologies_met
+    return pa.record_batch(columns)
 
 
 def _require_conserved(inputs: BatchInputs, tally: Tally) -> None:
@@ -110,7 +122,7 @@ def _stage(settings: Settings, scratch: duckdb.DuckDBPyConnection, inputs: Batch
     """Keep the scored rows where publishing finds them: table and version."""
     table = f"staging_scores/{inputs.model.name}"
     rows = scratch.sql(
-        f"SELECT token AS {inputs.model.token}, probability, review_reason, "
+        f"SELECT token AS {inputs.model.token}, probability, review_reason{listed(part_columns(scratch, 'scored'))}, "
         f"DATE '{inputs.business_date}' AS {PARTITION} FROM scored"
     )
     version = Lake(settings).replace_date(

@@ -5,7 +5,7 @@ Everything larger than a chunk lives in DuckDB, which stays under its memory lim
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
@@ -17,6 +17,14 @@ from pipelines.lake import Lake
 from pipelines.scoring.rows import ScoredRows, token_bytes
 from pipelines.settings import Settings
 from pipelines.spec import Model
+
+# Only for models whose scores are put together from parts, in this order after `review_reason`.
+PART_COLUMNS = {
+    "part_supervised": "DOUBLE",
+    "part_anomaly": "DOUBLE",
+    "part_typologies": "DOUBLE",
+    "typologies_met": "VARCHAR",
+}
 
 
 def feature_chunks(settings: Settings, model: Model, snapshot: FeatureSnapshot) -> Iterator[pa.RecordBatch]:
@@ -78,8 +86,20 @@ def load_staged(settings: Settings, connection: duckdb.DuckDBPyConnection, model
     table, _, version = batch.staged.rpartition("@")
     Lake(settings).scan(connection, "staged", table, version=int(version), dates=[batch.business_date])
     connection.execute(
-        f"CREATE TABLE scored AS SELECT {model.token} AS token, probability, review_reason FROM staged ORDER BY token"
+        f"CREATE TABLE scored AS SELECT {model.token} AS token, probability, review_reason"
+        f"{listed(part_columns(connection, 'staged'))} FROM staged ORDER BY token"
     )
+
+
+def part_columns(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[str, ...]:
+    """Those of PART_COLUMNS that a table or view of the connection has."""
+    there = connection.sql(f'FROM "{table}" LIMIT 0').columns
+    return tuple(name for name in PART_COLUMNS if name in there)
+
+
+def listed(columns: Iterable[str]) -> str:
+    """Further columns of a SELECT, each after a comma; nothing without any."""
+    return "".join(f", {column}" for column in columns)
 
 
 def scored_rows(settings: Settings, connection: duckdb.DuckDBPyConnection) -> Iterator[ScoredRows]:

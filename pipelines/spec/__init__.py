@@ -4,8 +4,18 @@ Standard library, pydantic and yaml only, so a DAG file may read them. Every err
 remedy. Unknown keys are refused with the closest known name; thresholds have no default in code.
 """
 
+from pipelines.spec.activity import ActivityLimits
+from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import Strict, closest
-from pipelines.spec.loading import load_contract, load_model, load_network_limits, load_policy, model_names
+from pipelines.spec.loading import (
+    load_activity_limits,
+    load_contract,
+    load_model,
+    load_network_limits,
+    load_policy,
+    load_typologies,
+    model_names,
+)
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.network import NetworkLimits
 from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
@@ -20,11 +30,16 @@ from pipelines.spec.source import (
     Reference,
     Volume,
 )
+from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
 __all__ = [
+    "ActivityLimits",
+    "AlertLimits",
     "BusinessDateRule",
     "Column",
+    "Condition",
     "Contract",
+    "EvidenceFilter",
     "Expectation",
     "Feature",
     "FilesLocation",
@@ -40,12 +55,16 @@ __all__ = [
     "Strict",
     "Training",
     "TrainingLimits",
+    "Typology",
+    "TypologyPack",
     "Validation",
     "Volume",
     "closest",
+    "load_activity_limits",
     "load_contract",
     "load_model",
     "load_network_limits",
     "load_policy",
+    "load_typologies",
     "model_names",
 ]

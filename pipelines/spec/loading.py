@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,11 +11,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.contracts import DataFault
+from pipelines.spec.activity import ActivityLimits
+from pipelines.spec.alerting import AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.network import ChainLimits, ExposureLimits, FanLimits, NetworkLimits, PassThroughLimits
-from pipelines.spec.policy import Policy
+from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
 from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
+from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
 try:
     from yaml import CSafeLoader as _YamlLoader
@@ -23,6 +26,13 @@ except ImportError:  # pragma: no cover - PyYAML built without libyaml
     from yaml import SafeLoader as _YamlLoader  # type: ignore[assignment]
 
 LoadedFile = TypeVar("LoadedFile", bound=Strict)
+
+_PARTS: dict[type[BaseModel], tuple[type[BaseModel], ...]] = {
+    TypologyPack: (Typology, Condition, EvidenceFilter),
+    NetworkLimits: (FanLimits, ChainLimits, PassThroughLimits, ExposureLimits),
+    Policy: (TrainingLimits, ScoringLimits, AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
+}
+_PARTS_OF_OTHERS = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
 
 
 def load_model(folder: Path, name: str) -> Model:
@@ -41,6 +51,19 @@ def load_policy(folder: Path, name: str) -> Policy:
     """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
     policy = _load(Policy, _file_named(folder, name, "policy"))
     return _named_as_its_file(policy, policy.policy, folder, name)
+
+
+def load_activity_limits(folder: Path, name: str) -> ActivityLimits:
+    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
+    limits = _load(ActivityLimits, _file_named(folder, name, "policy"))
+    return _named_as_its_file(limits, limits.policy, folder, name)
+
+
+def load_typologies(folders: Sequence[Path], name: str) -> TypologyPack:
+    """Read `<name>.yaml` from the first of the folders that has it. Raises DataFault with file, key and remedy."""
+    folder = next((f for f in folders if (f / f"{name}.yaml").is_file()), folders[0])
+    pack = _load(TypologyPack, _file_named(folder, name, "typology pack"))
+    return _named_as_its_file(pack, pack.pack, folder, name)
 
 
 def load_network_limits(folder: Path, name: str) -> NetworkLimits:
@@ -83,6 +106,9 @@ def _load(kind: type[LoadedFile], path: Path) -> LoadedFile:
 
 
 def _page(kind: type[Strict]) -> str:
+    pages: dict[type[Strict], str] = {Contract: "docs/contracts.md", TypologyPack: "docs/training.md"}
+    return pages.get(kind, "docs/onboarding.md")
+
     return {Contract: "docs/contracts.md", NetworkLimits: "docs/aml_network.md"}.get(kind, "docs/onboarding.md")
 
 
@@ -98,9 +124,8 @@ def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:
 
 def _known_keys(kind: type[BaseModel]) -> set[str]:
     keys: set[str] = set(kind.model_fields)
-    parts = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
-    for other in (*parts, FanLimits, ChainLimits, PassThroughLimits, ExposureLimits):
-        keys |= set(other.model_fields)
+    for part in _PARTS.get(kind, _PARTS_OF_OTHERS):
+        keys |= set(part.model_fields)
     return keys
 
 

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from pipelines.spec.base import Email, Name, Strict
 
+Algorithm = Literal["catboost", "scorecard", "combined"]
+
 
 class Feature(Strict):
     """One input of the model.
@@ -93,17 +95,15 @@ class Training(Strict):
         history_from: earliest event used.
         algorithms: the first is the one that enters as champion candidate; the others are trained beside it as challengers.
         parameters: per algorithm, passed to CatBoost or scikit-learn's LogisticRegression; a name unknown to it is an
-            error.
+            error. Those of `combined` are in docs/training.md.
     """
 
-    algorithms: tuple[Literal["catboost", "scorecard"], ...] = Field(min_length=1)
+    algorithms: tuple[Algorithm, ...] = Field(min_length=1)
     history_from: date | None = None
     seed: int
     validation: Validation
     calibration: Literal["sigmoid", "isotonic", "none"] = "sigmoid"
-    parameters: dict[Literal["catboost", "scorecard"], dict[str, float | int | str | bool]] = Field(
-        default_factory=dict
-    )
+    parameters: dict[Algorithm, dict[str, float | int | str | bool]] = Field(default_factory=dict)
 
 
 class Schedule(Strict):
@@ -130,6 +130,8 @@ class Model(Strict):
         entity: entity scored; the key is `<entity>_token`.
         features: by feature view, then feature name.
         policy: policy pack in policies/ that holds the limits.
+        typologies: typology pack in policies/ that the algorithm `combined` scores by. Left out of what is written where a
+            model has none, so that the records of such models stay as they were.
     """
 
     name: Name
@@ -141,6 +143,7 @@ class Model(Strict):
     domain: Literal["credit", "aml", "fraud"]
     purpose: str
     policy: Name
+    typologies: Name | None = Field(default=None, exclude_if=lambda pack: pack is None)
     entity: Name
     population: Name
     sources: tuple[Name, ...] = Field(min_length=1)
@@ -160,6 +163,8 @@ class Model(Strict):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"features named twice: {', '.join(twice)}")
+        if ("combined" in self.training.algorithms) != (self.typologies is not None):
+            raise ValueError("the algorithm combined needs typologies, and typologies are for combined alone")
         return self
 
     @property

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.contracts import DataFault
+from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import Fraction, Name, Strict
 
 
@@ -45,7 +46,10 @@ class ScoringLimits(Strict):
 
 
 class Policy(Strict):
-    """A dated rule pack. Limits are data; who may change them is a review in version control."""
+    """A dated rule pack. Limits are data; who may change them is a review in version control.
+
+    `alerts` is needed by models whose scores become alerts.
+    """
 
     policy: Name
     version: str
@@ -54,6 +58,7 @@ class Policy(Strict):
     in_force_to: date | None = None
     training: TrainingLimits
     scoring: ScoringLimits
+    alerts: AlertLimits | None = None
 
     def require_in_force(self, on: date) -> Policy:
         """Return self, or raise DataFault when the pack does not cover the date."""

@@ -119,10 +119,13 @@ class BusinessDateRule(Strict):
             per-date file, and belong to their own date in an all-dates file. None for a per-date file without one.
         cadence: how often a date is expected; gaps are found with it, and `month` also lets a row carry any day of the
             business date's month.
+        reaches_back_days: a per-date file also holds rows dated up to this many days before its business date, as one of all
+            that was booked since the file before. They belong to the file's business date.
     """
 
     column: str | None = None
     cadence: Literal["day", "week", "month", "once"] = "day"
+    reaches_back_days: Annotated[int, Field(ge=0, le=366)] = 0
 
 
 class Volume(Strict):
@@ -200,6 +203,12 @@ class Contract(Strict):
             if name not in self.columns:
                 raise ValueError(f"{where}: {name!r} is not among columns{closest(name, self.columns)}")
         self._require_usable_columns()
+        dated = self.business_date
+        if dated.reaches_back_days and not (dated.column and dated.cadence in ("day", "week") and self._comes_per_date):
+            raise ValueError(
+                "business_date.reaches_back_days needs a column, cadence day or week, and a file per date: "
+                "a row cut from one file for all dates would belong to several"
+            )
         entities = [c.token for c in self.columns.values() if c.token and c.role is None]
         for reference in self.references:
             if reference.token not in entities:
@@ -227,21 +236,6 @@ class Contract(Strict):
         if "business_date" in names:
             raise ValueError("columns.business_date: the lake's own name; use another with source_name: business_date")
 
-    def _require_lake_names_apart(self) -> list[str]:
-        """The lake names of all columns. Raises ValueError when two columns would be one in the lake."""
-        names = [self.lake_name(name) for name in self.columns]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if not twice:
-            return names
-        clashing = [name for name in self.columns if self.lake_name(name) == twice[0]]
-        entities = {self.columns[name].token for name in clashing}
-        remedy = "give one another token or name"
-        if len(entities) == 1:
-            remedy = (
-                f"both are ids of {entities.pop()!r}, so say with `role` what one of them is, e.g. role: counterparty"
-            )
-        raise ValueError(f"columns: more than one becomes {twice[0]!r} in the lake: {', '.join(clashing)}; {remedy}")
-
     def _require_rows_known_before_delayed_values(self) -> None:
         if not self.delays:
             return
@@ -265,6 +259,21 @@ class Contract(Strict):
     def delays(self) -> dict[str, int]:
         """Days after which a value is known, by lake column, where it is known later and `delay_days` says when."""
         return {self.lake_name(n): c.delay_days for n, c in self.columns.items() if c.delay_days is not None}
+
+    def _require_lake_names_apart(self) -> list[str]:
+        """The lake names of all columns. Raises ValueError when two columns would be one in the lake."""
+        names = [self.lake_name(name) for name in self.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not twice:
+            return names
+        clashing = [name for name in self.columns if self.lake_name(name) == twice[0]]
+        entities = {self.columns[name].token for name in clashing}
+        remedy = "give one another token or name"
+        if len(entities) == 1:
+            remedy = (
+                f"both are ids of {entities.pop()!r}, so say with `role` what one of them is, e.g. role: counterparty"
+            )
+        raise ValueError(f"columns: more than one becomes {twice[0]!r} in the lake: {', '.join(clashing)}; {remedy}")
 
     @property
     def _comes_per_date(self) -> bool:

@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from pipelines.evaluation.metrics import Scores
-from pipelines.spec import Model
-from pipelines.training import catboost_model, scorecard
+from pipelines.spec import Model, TypologyPack
+from pipelines.training import catboost_model, combined, scorecard
 from pipelines.training.calibration import Isotonic, Sigmoid, calibrate
+from pipelines.training.combined import CombinedModel, Parts
 from pipelines.training.recipe import Fitted, Parameters, Recipe
 from pipelines.training.rows import Features, Rows
 from pipelines.training.split import hold_out
 
-_MODULES: dict[str, ModuleType] = {"catboost": catboost_model, "scorecard": scorecard}
+_MODULES: dict[str, ModuleType] = {
+    "catboost": catboost_model,
+    "scorecard": scorecard,
+    "combined": combined,
+}
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,22 @@ class Developed:
         """Probability of the event, one per row."""
         return self.calibration.probability(self.fitted.log_odds(features))
 
+    @property
+    def in_parts(self) -> CombinedModel | None:
+        """The fitted model when its scores are put together from parts."""
+        return self.fitted if isinstance(self.fitted, CombinedModel) else None
 
-def recipe_for(model: Model, algorithm: str) -> Recipe:
+    def probability_in_parts(self, model: CombinedModel, features: Features) -> tuple[Scores, Parts]:
+        """Probability of the event, and what it was put together from."""
+        parts = model.in_parts(features)
+        return self.calibration.probability(parts.log_odds), parts
+
+
+def recipe_for(model: Model, algorithm: str, typologies: TypologyPack | None = None) -> Recipe:
     """How the model file wants the algorithm fitted. Raises DataFault for a parameter the algorithm does not have."""
     parameters = dict(model.training.parameters.get(algorithm, {}))  # type: ignore[call-overload]
     _MODULES[algorithm].check_parameters(model.name, parameters)
-    return Recipe(model.name, model.feature, model.training.seed, parameters)
+    return Recipe(model.name, model.feature, model.training.seed, parameters, typologies)
 
 
 def effective_parameters(recipe: Recipe, algorithm: str) -> Parameters:
@@ -48,14 +63,17 @@ def effective_parameters(recipe: Recipe, algorithm: str) -> Parameters:
     return parameters
 
 
-def develop(model: Model, algorithm: str, rows: Rows) -> Developed:
+def develop(model: Model, algorithm: str, rows: Rows, typologies: TypologyPack | None = None) -> Developed:
     """Fit, stop, calibrate and fit again on all `rows`.
+
+    Args:
+        typologies: the model's pack; only `combined` has a use for it.
 
     Raises:
         Blocked: the held-out rows hold one class only, or rank the wrong way round.
         DataFault: the library refused a parameter's value.
     """
-    recipe, module = recipe_for(model, algorithm), _MODULES[algorithm]
+    recipe, module = recipe_for(model, algorithm, typologies), _MODULES[algorithm]
     parts = hold_out(rows, model.training.validation, recipe.seed)
     first: Fitted = module.fit(recipe, parts.development, parts.judged)
     final: Fitted = module.refit(recipe, rows, first)

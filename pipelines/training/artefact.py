@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from pipelines.contracts import Blocked, Value
+from pipelines.contracts import Blocked, DataFault, Value
 from pipelines.evaluation.metrics import Scores
 from pipelines.lake import local_folder
-from pipelines.spec import Feature
+from pipelines.spec import Feature, TypologyPack
 from pipelines.training import algorithms, calibration
 from pipelines.training.algorithms import Developed
 from pipelines.training.reference import Reference
-from pipelines.training.rows import Features, Rows, typed
+from pipelines.training.rows import Features, Mask, Rows, typed
 
 MANIFEST = "MANIFEST.json"
 SCHEMA = "schema.json"
@@ -49,11 +49,40 @@ class Schema(Value):
     categories: dict[str, tuple[str, ...]]
 
 
+class GoldenParts(Value):
+    """What the golden rows' probabilities are put together from."""
+
+    values: dict[str, tuple[float, ...]]
+    typologies_met: tuple[str, ...]
+
+
 class Golden(Value):
-    """Rows that are nobody's (each column shuffled on its own) and the probabilities they must have."""
+    """Rows that are nobody's (each column shuffled on its own) and the probabilities they must have.
+
+    Attributes:
+        parts: of a model whose scores are put together from parts; not written for others.
+    """
 
     columns: dict[str, tuple[float | str | None, ...]]
     probabilities: tuple[float, ...]
+    parts: GoldenParts | None = Field(default=None, exclude_if=lambda parts: parts is None)
+
+
+@dataclass(frozen=True)
+class InParts:
+    """Probabilities and what they were put together from.
+
+    Attributes:
+        probability: as from Predictor.predict.
+        values: by part (pipelines.training.combined.PARTS), in [0, 1]; NaN where the part has no value.
+        typologies_met: per row the names, separated by `; `; empty when none.
+        unsure: by reason, the rows that a person must look at, because their score rests on less than it should.
+    """
+
+    probability: Scores
+    values: dict[str, Scores]
+    typologies_met: pa.StringArray
+    unsure: dict[str, Mask]
 
 
 @dataclass(frozen=True)
@@ -97,6 +126,27 @@ class Predictor:
         """
         return self.developed.probability(typed(features, self.schema.features))
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether the probabilities are put together from parts."""
+        return self.developed.in_parts is not None
+
+    @property
+    def typologies(self) -> TypologyPack | None:
+        """The typologies the model was permitted with, whatever the file in policies/ says now; None when it has none."""
+        model = self.developed.in_parts
+        return None if model is None else model.pack
+
+    def predict_in_parts(self, features: Features) -> InParts:
+        """The same probabilities as from `predict`, with their parts. Raises DataFault also when the model has none."""
+        model = self.developed.in_parts
+        if model is None:
+            raise DataFault(
+                f"model {self.schema.model}: {self.schema.algorithm} does not put its scores together of parts."
+            )
+        probability, parts = self.developed.probability_in_parts(model, typed(features, self.schema.features))
+        return InParts(probability, parts.values, parts.typologies_met, parts.unsure)
+
 
 def pack(
     model: str, developed: Developed, rows: Rows, features: dict[str, Feature], reference: Reference, provenance: Any
@@ -113,8 +163,12 @@ def pack(
     }
     # Through the files, so that the golden probabilities are those of the loaded model and not of the one in memory.
     loaded = _assembled(files, digest="")
-    probabilities = loaded.predict(pa.table(_columns(golden, features)))
-    return files | {GOLDEN: _json(Golden(columns=golden, probabilities=tuple(probabilities.tolist())))}
+    rows_to_score = pa.table(_columns(golden, features))
+    probabilities = loaded.predict(rows_to_score)
+    expected = Golden(
+        columns=golden, probabilities=tuple(probabilities.tolist()), parts=_golden_parts(loaded, rows_to_score)
+    )
+    return files | {GOLDEN: _json(expected)}
 
 
 def manifest_of(files: Mapping[str, bytes]) -> bytes:
@@ -168,8 +222,11 @@ def load_verified(folder: Path, artefact_digest: str) -> Predictor:
         golden = Golden.model_validate_json(files[GOLDEN])
     except (KeyError, ValidationError):
         raise _refused(artefact_digest, "its files have another form than this version of Vigil reads") from None
-    scored = predictor.predict(pa.table(_columns(golden.columns, predictor.schema.features)))
+    rows = pa.table(_columns(golden.columns, predictor.schema.features))
+    scored = predictor.predict(rows)
     different = int((scored != np.array(golden.probabilities)).sum())
+    if golden.parts != _golden_parts(predictor, rows):
+        raise _refused(artefact_digest, "the parts of its golden rows' scores differ here from those it was made with")
     if different:
         raise _refused(
             artefact_digest,
@@ -189,6 +246,16 @@ def _assembled(files: Mapping[str, bytes], digest: str) -> Predictor:
         developed=Developed(
             schema.algorithm, algorithms.load(schema.algorithm, files), calibration.load(files[CALIBRATION])
         ),
+    )
+
+
+def _golden_parts(predictor: Predictor, rows: pa.Table) -> GoldenParts | None:
+    if not predictor.has_parts:
+        return None
+    found = predictor.predict_in_parts(rows)
+    return GoldenParts(
+        values={name: tuple(value.tolist()) for name, value in found.values.items()},
+        typologies_met=tuple(found.typologies_met.to_pylist()),
     )
 
 

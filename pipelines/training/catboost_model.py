@@ -128,10 +128,14 @@ class CatBoostModel:
 
 def check_parameters(model: str, parameters: Mapping[str, Any]) -> None:
     """Raises DataFault for a parameter CatBoostClassifier does not have, or that is fixed here."""
+    require_known_parameters(model, "catboost", parameters, known_parameters())
+
+
+def known_parameters() -> set[str]:
+    """CatBoostClassifier's parameters that the model file may set."""
     from catboost import CatBoostClassifier
 
-    known = set(signature(CatBoostClassifier.__init__).parameters) - _RESERVED
-    require_known_parameters(model, "catboost", parameters, known)
+    return set(signature(CatBoostClassifier.__init__).parameters) - _RESERVED
 
 
 def effective_parameters(recipe: Recipe) -> Parameters:

@@ -9,22 +9,31 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from pydantic import Field
+
 from pipelines.contracts import Value, fingerprint
 from pipelines.features import TrainingPins, TrainingRows
 from pipelines.settings import REPOSITORY
-from pipelines.spec import Model
+from pipelines.spec import Model, TypologyPack
+from pipelines.training.rows import Rows
 
 _LIBRARIES = ("catboost", "numpy", "pyarrow", "scikit-learn", "scipy")
 _PACKAGES = ("training", "evaluation")
 
 
 class TrainingSet(Value):
-    """The pinned training set: what was read, at which versions, and the digest of what came out."""
+    """The pinned training set: what was read, at which versions, and the digest of what came out.
+
+    Attributes:
+        rows, events: labelled rows, and those of them with label 1.
+        unlabelled: rows that nobody had investigated; not written where the label view labels every row.
+    """
 
     as_of: date
     digest: str
     rows: int
     events: int
+    unlabelled: int | None = Field(default=None, exclude_if=lambda rows: rows is None)
     pins: TrainingPins
 
 
@@ -36,6 +45,7 @@ class Provenance(Value):
         code_version: git commit, or the package version where there is no repository.
         code_digest: of the source of the steps that make a model; another commit may have the same.
         judged: what the measures were taken on.
+        typologies: the pack as it was; not written for an algorithm that has none.
     """
 
     model: Model
@@ -46,6 +56,7 @@ class Provenance(Value):
     code_digest: str
     libraries: dict[str, str]
     judged: str
+    typologies: TypologyPack | None = Field(default=None, exclude_if=lambda pack: pack is None)
 
     @property
     def pins(self) -> str:
@@ -63,24 +74,37 @@ class Provenance(Value):
             sorted(training.parameters.get(self.algorithm, {}).items()),  # type: ignore[call-overload]
             self.code_digest,
             sorted(self.libraries.items()),
+            *([] if self.typologies is None else [self.typologies.digest]),
         )
 
 
 def provenance_of(
-    model: Model, algorithm: str, rows: TrainingRows, events: int, policy: str, judged: str
+    model: Model,
+    algorithm: str,
+    pinned: TrainingRows,
+    rows: Rows,
+    policy: str,
+    judged: str,
+    typologies: TypologyPack | None = None,
 ) -> Provenance:
-    """The provenance of a training now, with this code."""
+    """The provenance of a training now, with this code. `rows` are the pinned ones as they are learnt from."""
     return Provenance(
         model=model,
         algorithm=algorithm,
         training_set=TrainingSet(
-            as_of=rows.as_of, digest=rows.digest, rows=rows.table.num_rows, events=events, pins=rows.pins
+            as_of=pinned.as_of,
+            digest=pinned.digest,
+            rows=len(rows),
+            events=rows.events,
+            unlabelled=None if rows.background is None else rows.unlabelled,
+            pins=pinned.pins,
         ),
         policy=policy,
         code_version=code_version(),
         code_digest=code_digest(),
         libraries={name: version(name) for name in _LIBRARIES},
         judged=judged,
+        typologies=typologies if algorithm == "combined" else None,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pipelines.contracts import DataFault
 from pipelines.evaluation.metrics import Scores
-from pipelines.spec import Feature
+from pipelines.spec import Feature, TypologyPack
 from pipelines.training.rows import Features
 
 Parameters = dict[str, float | int | str | bool]
@@ -18,12 +18,19 @@ Parameters = dict[str, float | int | str | bool]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to fit: the features with their direction and what absence means, the seed, and the algorithm's parameters."""
+    """How to fit: the features with their direction and what absence means, the seed, and the algorithm's parameters.
+
+    Attributes:
+        typologies: what `combined` judges rows by; None for the others.
+        place: where in the model file the parameters are written, if not under the algorithm's own name.
+    """
 
     model: str
     features: Mapping[str, Feature]
     seed: int
     parameters: Parameters
+    typologies: TypologyPack | None = None
+    place: str | None = None
 
 
 class Fitted(Protocol):
@@ -59,5 +66,5 @@ def readable_refusal(recipe: Recipe, algorithm: str, *errors: type[Exception]) -
     except errors as error:
         raise DataFault(
             f"model {recipe.model}: {algorithm} refused to train: {str(error).splitlines()[0]}. Nothing was registered. "
-            f"Correct training.parameters.{algorithm} in the model file."
+            f"Correct {recipe.place or f'training.parameters.{algorithm}'} in the model file."
         ) from error

@@ -36,6 +36,9 @@ class CategoryReference(Value):
 class Reference(Value):
     """Distributions over the rows the model was judged on, the newest it had not learnt from.
 
+    With unlabelled rows these are the judged ones and the background of the same dates together: a night scores everyone,
+    and everyone is not like those somebody chose to investigate.
+
     Attributes:
         probability: of the calibrated score, in ten equally filled bins.
     """
@@ -46,14 +49,15 @@ class Reference(Value):
 
 
 def reference_of(rows: Rows, features: dict[str, Feature], probability: Scores) -> Reference:
-    """The reference of judged rows and their probabilities."""
+    """The reference of judged rows; `probability` is in the order of `rows.population`."""
+    everyone = rows.population
     return Reference(
-        rows=len(rows),
+        rows=everyone.num_rows,
         probability=_number_reference(probability),
         features={
-            name: _category_reference(rows.features[name])
+            name: _category_reference(everyone[name])
             if feature.categorical
-            else _number_reference(numbers(rows.features, name))
+            else _number_reference(numbers(everyone, name))
             for name, feature in features.items()
         },
     )

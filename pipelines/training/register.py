@@ -44,7 +44,7 @@ def register(settings: Settings, provenance: Provenance, trial: Trial, verdict: 
 def artefact_files(provenance: Provenance, trial: Trial) -> dict[str, bytes]:
     """The files of the artefact; the same training gives the same bytes."""
     model = provenance.model
-    reference = reference_of(trial.judged, model.feature, trial.evidence.probability)
+    reference = reference_of(trial.judged, model.feature, trial.population_probability)
     return artefact.pack(model.name, trial.developed, trial.fitted_on, model.feature, reference, json_ready(provenance))
 
 
@@ -75,7 +75,14 @@ def _tags(provenance: Provenance, digest: str) -> dict[str, str]:
         "vigil.policy": provenance.policy,
         "vigil.rows": str(training_set.rows),
         "vigil.training_set_digest": training_set.digest,
-    }
+    } | _more_tags(provenance)
+
+
+def _more_tags(provenance: Provenance) -> dict[str, str]:
+    """What only a model with unlabelled rows or with typologies has to say."""
+    unlabelled, pack = provenance.training_set.unlabelled, provenance.typologies
+    tags = {} if unlabelled is None else {"vigil.unlabelled_rows": str(unlabelled)}
+    return tags if pack is None else tags | {"vigil.typologies": f"{pack.pack} {pack.version} {pack.digest[:16]}"}
 
 
 def _feature_service(provenance: Provenance) -> str:

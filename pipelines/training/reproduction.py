@@ -26,6 +26,7 @@ class Reproduction(Value):
         same_rows: the training set has the recorded digest.
         same_code: the source of training and evaluation has the recorded digest.
         same_files: every file but the provenance has the recorded bytes.
+        rows: labelled and unlabelled.
         rows_that_differ: training rows whose probability is not the same, bit for bit.
         largest_difference: between two probabilities of a row.
     """
@@ -62,13 +63,13 @@ def reproduce(settings: Settings, model: Model, version: int) -> Reproduction:
     pins = recorded.training_set
     pinned = features.training_rows(settings, recorded.model, pins.as_of, pins.pins)
     rows = rows_of(pinned.table, recorded.model.feature)
-    again = try_out(recorded.model, recorded.algorithm, rows)
-    made, kept = again.developed.probability(rows.features), predictor.predict(rows.features)
+    again = try_out(recorded.model, recorded.algorithm, rows, recorded.typologies)
+    made, kept = again.developed.probability(rows.population), predictor.predict(rows.population)
     remade = artefact_files(recorded, again)
     return Reproduction(
         model=model.name,
         version=version,
-        rows=len(rows),
+        rows=rows.population.num_rows,
         same_rows=pinned.digest == pins.digest,
         same_code=code_digest() == recorded.code_digest,
         same_files=remade == files,

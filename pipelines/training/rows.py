@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -20,19 +20,43 @@ Features: TypeAlias = pa.Table | pa.RecordBatch
 
 
 @dataclass(frozen=True)
+class Background:
+    """Rows of the population that nobody investigated: they have no label and are never taken for negatives.
+
+    Attributes:
+        features, event_date: as in Rows, in the same order.
+    """
+
+    features: pa.Table
+    event_date: Dates
+
+    def __len__(self) -> int:
+        return len(self.event_date)
+
+    def where(self, mask: Mask) -> Background:
+        """The rows for which the mask is true, in the same order."""
+        return Background(self.features.filter(pa.array(mask)), self.event_date[mask])
+
+
+@dataclass(frozen=True)
 class Rows:
     """Rows in the order they are learnt from: by event date, then token.
+
+    Everything that counts, measures or splits rows means the labelled ones. The background only goes along, for what learns
+    without labels.
 
     Attributes:
         features: one column per feature, numbers as doubles and categories as strings; null is absent.
         label: 1 where the event happened, else 0.
         event_date: what the label looks forward from.
         judged: false where nobody would have asked the model; such rows are learnt from and not measured on.
+        background: the unlabelled rows; None where the label view labels every row.
     """
 
     features: pa.Table
     label: Labels
     event_date: Dates
+    background: Background | None = None
     judged: Mask | None = None
 
     def __len__(self) -> int:
@@ -42,14 +66,38 @@ class Rows:
     def events(self) -> int:
         return int(self.label.sum())
 
+    @property
+    def unlabelled(self) -> int:
+        """How many rows nobody investigated."""
+        return 0 if self.background is None else len(self.background)
+
+    @property
+    def population(self) -> pa.Table:
+        """Features of all rows, the labelled ones first."""
+        return self.features if self.background is None else pa.concat_tables([self.features, self.background.features])
+
     def where(self, mask: Mask) -> Rows:
-        """The rows for which the mask is true, in the same order."""
+        """The labelled rows for which the mask is true, in the same order, with the whole background."""
         judged = None if self.judged is None else self.judged[mask]
-        return Rows(self.features.filter(pa.array(mask)), self.label[mask], self.event_date[mask], judged)
+        return Rows(
+            self.features.filter(pa.array(mask)), self.label[mask], self.event_date[mask], self.background, judged
+        )
+
+    def before(self, start: np.datetime64) -> Rows:
+        """All rows with an earlier event date, labelled or not."""
+        return self._dated(self.event_date < start, lambda dates: dates < start)
+
+    def since(self, start: np.datetime64) -> Rows:
+        """All rows with that event date or a later one, labelled or not."""
+        return self._dated(self.event_date >= start, lambda dates: dates >= start)
+
+    def _dated(self, labelled: Mask, chosen: Callable[[Dates], Mask]) -> Rows:
+        others = self.background
+        return replace(self.where(labelled), background=others and others.where(chosen(others.event_date)))
 
 
 def rows_of(table: pa.Table, features: Mapping[str, Feature]) -> Rows:
-    """Rows of a training set table (event_date, features, label), in its order.
+    """Rows of a training set table (event_date, features, label), in its order; those without a label are background.
 
     Raises DataFault for a feature that is not there, of another kind, or infinite.
     """
@@ -61,11 +109,17 @@ def rows_of(table: pa.Table, features: Mapping[str, Feature]) -> Rows:
                 f"feature {name!r} is infinite in {infinite} of {len(table)} training rows: something was divided by zero. "
                 "Nothing was trained. Make it absent instead (nullif) in feature_repo/."
             )
+    event_date = table["event_date"].cast(pa.date32()).to_numpy()
+    judged = table["judged"].to_numpy() if "judged" in table.schema.names else None
+    if not table["label"].null_count:
+        return Rows(learnt, table["label"].to_numpy().astype(np.int8), event_date, judged=judged)
+    labelled = table["label"].is_valid().to_numpy()
     return Rows(
-        features=learnt,
-        label=table["label"].to_numpy().astype(np.int8),
-        event_date=table["event_date"].cast(pa.date32()).to_numpy(),
-        judged=table["judged"].to_numpy() if "judged" in table.schema.names else None,
+        features=learnt.filter(pa.array(labelled)),
+        label=table["label"].drop_null().to_numpy().astype(np.int8),
+        event_date=event_date[labelled],
+        background=Background(learnt, event_date).where(~labelled),
+        judged=None if judged is None else judged[labelled],
     )
 
 

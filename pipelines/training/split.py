@@ -28,11 +28,9 @@ class Split:
 def by_date(rows: Rows, validation: Validation) -> Split:
     """Development before the out-of-time date, judgement from it on. Raises Blocked when either side has one class only."""
     start = _out_of_time_start(rows, validation)
-    late = rows.event_date >= start
-    judged = late if rows.judged is None else late & rows.judged
-    return Split(
-        _both_classes(rows.where(~late), f"before {start}"), _both_classes(rows.where(judged), f"from {start} on")
-    )
+    late = rows.since(start)
+    judged = late if late.judged is None else late.where(late.judged)
+    return Split(_both_classes(rows.before(start), f"before {start}"), _both_classes(judged, f"from {start} on"))
 
 
 def fold_masks(rows: Rows, folds: int, seed: int) -> Iterator[Mask]:
@@ -63,10 +61,10 @@ def hold_out(rows: Rows, validation: Validation, seed: int) -> Split:
     if validation.kind == "folds":
         judged = next(fold_masks(rows, round(1 / HELD_OUT_SHARE), seed))
         return Split(rows.where(~judged), rows.where(judged))
-    late = _latest(rows)
+    start = _latest(rows)
     return Split(
-        _both_classes(rows.where(~late), "of the earlier development dates"),
-        _both_classes(rows.where(late), "of the latest development dates"),
+        _both_classes(rows.before(start), "of the earlier development dates"),
+        _both_classes(rows.since(start), "of the latest development dates"),
     )
 
 
@@ -80,8 +78,8 @@ def described(rows: Rows, validation: Validation) -> str:
     return f"event dates from {start} to {rows.event_date.max()}, not learnt from{but}"
 
 
-def _latest(rows: Rows) -> Mask:
-    """Whole dates from the end, the fewest that hold the share; never all dates."""
+def _latest(rows: Rows) -> np.datetime64:
+    """First of the latest dates: whole dates from the end, the fewest that hold the share; never all dates."""
     dates, counts = np.unique(rows.event_date, return_counts=True)
     if len(dates) < 2:
         raise Blocked(
@@ -90,9 +88,8 @@ def _latest(rows: Rows) -> Mask:
         )
     from_the_end = np.cumsum(counts[::-1])
     wanted = int(np.searchsorted(from_the_end, HELD_OUT_SHARE * len(rows))) + 1
-    start = dates[-min(wanted, len(dates) - 1)]
-    late: Mask = rows.event_date >= start
-    return late
+    start: np.datetime64 = dates[-min(wanted, len(dates) - 1)]
+    return start
 
 
 def _out_of_time_start(rows: Rows, validation: Validation) -> np.datetime64:

@@ -15,9 +15,9 @@ from pipelines.evaluation import leakage
 from pipelines.evaluation.leakage import LeakageVerdict
 from pipelines.features import TrainingRows
 from pipelines.settings import Settings
-from pipelines.spec import Model, TrainingLimits, load_contract, load_policy
+from pipelines.spec import Model, TrainingLimits, TypologyPack, load_contract, load_policy, load_typologies
 from pipelines.training import algorithms, register, split
-from pipelines.training.provenance import provenance_of
+from pipelines.training.provenance import Provenance, provenance_of
 from pipelines.training.rows import Rows, rows_of
 from pipelines.training.trial import Trial, try_out
 
@@ -38,6 +38,7 @@ def train(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion
         ConnectionBroken: the database, the lake or the registry did not answer; the same command may be run again.
     """
     policy = load_policy(settings.policies, model.policy).require_in_force(as_of)
+    typologies = _typologies(settings, model, as_of)
     for algorithm in model.training.algorithms:
         algorithms.recipe_for(model, algorithm)  # a wrong parameter is found before an hour of work
     with database.transaction(settings) as connection:
@@ -47,23 +48,32 @@ def train(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion
         require_enough(model, as_of, rows, policy.training)
         judged = split.described(rows, model.training.validation)
         named = f"{policy.policy} {policy.version}"
-        wanted = [provenance_of(model, a, pinned, rows.events, named, judged) for a in model.training.algorithms]
+        wanted = [provenance_of(model, a, pinned, rows, named, judged, typologies) for a in model.training.algorithms]
         known = {v.tags.get("vigil.pins"): v for v in reversed(mlflow_store.versions(settings, model.name))}
         new = [provenance for provenance in wanted if provenance.pins not in known]
         if new:
             verdict = check_leakage(settings, model, pinned, rows, policy.training)
-            trials = {p.pins: _passed(model, p.algorithm, as_of, rows, policy.training) for p in new}
+            trials = {p.pins: _passed(p, as_of, rows, policy.training) for p in new}
             known |= {p.pins: register.register(settings, p, trials[p.pins], verdict) for p in new}
-        log.info("%s as of %s: %d rows, %d of %d versions new", model.name, as_of, len(rows), len(new), len(wanted))
+        log.info(
+            "%s as of %s: %d labelled rows, %d unlabelled, %d of %d versions new",
+            model.name,
+            as_of,
+            len(rows),
+            rows.unlabelled,
+            len(new),
+            len(wanted),
+        )
         completion.record(connection, model.name, "train", as_of)
         return tuple(register.as_trained(settings, known[provenance.pins]) for provenance in wanted)
 
 
 def require_enough(model: Model, as_of: date, rows: Rows, limits: TrainingLimits) -> None:
-    """Raises Blocked when the training set has fewer rows or events than the policy asks for."""
+    """Raises Blocked when the training set has fewer labelled rows or events than the policy asks for."""
     if len(rows) < limits.min_rows or rows.events < limits.min_events:
+        beside = "" if rows.background is None else f" ({rows.unlabelled} more rows are unlabelled, which do not count)"
         raise Blocked(
-            f"model {model.name} as of {as_of}: the training set has {len(rows)} rows and {rows.events} events; policy "
+            f"model {model.name} as of {as_of}: the training set has {len(rows)} rows and {rows.events} events{beside}; policy "
             f"{model.policy} asks for {limits.min_rows} and {limits.min_events}. Nothing was trained. Wait until more labels "
             "are final, or set training.history_from earlier."
         )
@@ -90,11 +100,20 @@ def check_leakage(
     return verdict
 
 
-def _passed(model: Model, algorithm: str, as_of: date, rows: Rows, limits: TrainingLimits) -> Trial:
+def _typologies(settings: Settings, model: Model, as_of: date) -> TypologyPack | None:
+    """The model's typology pack as its file is now, in force and fitting the model's features; None when it has none."""
+    if model.typologies is None:
+        return None
+    pack = load_typologies(settings.typology_folders, model.typologies).require_in_force(as_of)
+    return pack.require_fits(model.name, model.feature)
+
+
+def _passed(provenance: Provenance, as_of: date, rows: Rows, limits: TrainingLimits) -> Trial:
     """Developed and measured; Blocked unless every measure is there and the model ranks as well as the policy asks."""
+    model, algorithm = provenance.model, provenance.algorithm
     subject = f"model {model.name} as of {as_of}, {algorithm}"
     try:
-        trial = try_out(model, algorithm, rows)
+        trial = try_out(model, algorithm, rows, provenance.typologies)
     except Blocked as refusal:
         raise type(refusal)(f"{subject}: {refusal}") from refusal
     again = f"Run train again: python -m pipelines train --model {model.name} --date {as_of}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.evaluation import metrics
 from pipelines.evaluation.report import Evidence
-from pipelines.spec import Model
+from pipelines.spec import Model, TypologyPack
 from pipelines.training import split
 from pipelines.training.algorithms import Developed, develop
 from pipelines.training.rows import Mask, Rows
@@ -24,8 +24,15 @@ class Trial:
     judged: Rows
     evidence: Evidence
 
+    @property
+    def population_probability(self) -> metrics.Scores:
+        """Of the judged rows and the background beside them, in the order of `judged.population`."""
+        if self.judged.background is None:
+            return self.evidence.probability
+        return np.append(self.evidence.probability, self.developed.probability(self.judged.background.features))
 
-def try_out(model: Model, algorithm: str, rows: Rows) -> Trial:
+
+def try_out(model: Model, algorithm: str, rows: Rows, typologies: TypologyPack | None = None) -> Trial:
     """Out of time: developed on the earlier dates, judged on the later ones. In folds: each row judged by a model that had
     not seen it, measures averaged over the folds; the model to keep is then developed on all rows.
 
@@ -35,22 +42,33 @@ def try_out(model: Model, algorithm: str, rows: Rows) -> Trial:
         EvidenceMissing: a measure could not be computed.
     """
     if model.training.validation.kind == "folds":
-        return _in_folds(model, algorithm, rows)
+        return _in_folds(model, algorithm, rows, typologies)
     parts = split.by_date(rows, model.training.validation)
-    developed = develop(model, algorithm, parts.development)
+    developed = develop(model, algorithm, parts.development, typologies)
     probability = developed.probability(parts.judged.features)
-    measured = metrics.measure(parts.judged.label, probability)
+    measured = _measured(developed, parts.judged, probability)
     return _trial(developed, parts.development, parts.judged, measured, probability)
 
 
-def _in_folds(model: Model, algorithm: str, rows: Rows) -> Trial:
+def _in_folds(model: Model, algorithm: str, rows: Rows, typologies: TypologyPack | None) -> Trial:
     probability = np.empty(len(rows))
     measured = []
     for judged in _folds(model, rows):
-        developed = develop(model, algorithm, rows.where(~judged))
+        developed = develop(model, algorithm, rows.where(~judged), typologies)
         probability[judged] = developed.probability(rows.where(judged).features)
-        measured.append(metrics.measure(rows.label[judged], probability[judged]))
-    return _trial(develop(model, algorithm, rows), rows, rows, metrics.mean_of(measured), probability)
+        measured.append(_measured(developed, rows.where(judged), probability[judged]))
+    developed = develop(model, algorithm, rows, typologies)
+    return _trial(developed, rows, rows, metrics.mean_of(measured), probability)
+
+
+def _measured(developed: Developed, judged: Rows, probability: metrics.Scores) -> dict[str, float]:
+    """The measures of the score, and of a score put together from parts what each part alone reaches and weighs."""
+    measured = metrics.measure(judged.label, probability)
+    if developed.in_parts is not None:
+        values = developed.in_parts.in_parts(judged.features).values
+        measured |= {f"auc_{name}": metrics.auc(judged.label, value) for name, value in values.items()}
+        measured |= {f"weight_{name}": weight for name, weight in developed.in_parts.weights().items()}
+    return measured
 
 
 def _folds(model: Model, rows: Rows) -> Iterator[Mask]:
@@ -61,5 +79,8 @@ def _trial(
     developed: Developed, fitted_on: Rows, judged: Rows, measured: dict[str, float], probability: metrics.Scores
 ) -> Trial:
     learnt = metrics.auc(fitted_on.label, developed.probability(fitted_on.features))
-    evidence = Evidence(measured | {"development_auc": learnt}, judged.event_date, judged.label, probability)
+    more = {"development_auc": learnt}
+    if judged.background is not None:
+        more |= {"unlabelled_rows": float(judged.unlabelled)}
+    evidence = Evidence(measured | more, judged.event_date, judged.label, probability)
     return Trial(developed, fitted_on, judged, evidence)

@@ -63,6 +63,22 @@ def charged_off(loans):
     )
 """
 
+# Only loans whose token ends in certain digits were looked at; the others have no label.
+PARTLY = """
+from pipelines.features.definitions import label_view
+import ibis
+
+@label_view(entity="loan", sources=("loans",), unlabelled=True)
+def investigated(loans):
+    looked_at = loans.loan_token.right(1).isin(list("{digits}"))
+    return loans.select(
+        loan_token=loans.loan_token,
+        event_date=loans.business_date,
+        label=ibis.cases((looked_at, (loans.status == "bad").cast("int8")), else_=ibis.null("int8")),
+        known_at=loans.business_date + ibis.interval(days=90),
+    )
+"""
+
 HONEST: dict[str, dict[str, Any]] = {
     "amount": {},
     "income": {"monotone": "decreasing"},

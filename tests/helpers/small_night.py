@@ -18,7 +18,7 @@ from pipelines.features.stream import table_digest
 from pipelines.ingest.records import landed, newest_verdict, record_landing, record_publication, record_verdict
 from pipelines.lake import Lake
 from pipelines.settings import REPOSITORY, Settings
-from pipelines.spec import Model
+from pipelines.spec import Model, TypologyPack
 from pipelines.training import algorithms, artefact
 from pipelines.training.reference import reference_of
 from pipelines.training.rows import Rows
@@ -85,8 +85,48 @@ def feature_columns(rows: int, seed: int) -> dict[str, pa.Array]:
     }
 
 
-def artefact_files(seed: int = 1, rows: int = 4_000) -> dict[str, bytes]:
-    """The files of a model trained on random rows of that seed."""
+# The same features, scored by three views of a row.
+IN_PARTS = Model.model_validate(
+    MODEL.model_dump()
+    | {
+        "name": "in_parts",
+        "typologies": "small_typologies",
+        "training": MODEL.training.model_dump()
+        | {
+            "algorithms": ["combined"],
+            "parameters": {"combined": {"catboost_iterations": 20, "catboost_depth": 3, "trees": 20}},
+        },
+    }
+)
+
+TYPOLOGIES = TypologyPack.model_validate(
+    {
+        "pack": "small_typologies",
+        "version": "1",
+        "description": "Two typologies of the tests.",
+        "in_force_from": "2020-01-01",
+        "typologies": [
+            {
+                "name": "stretched",
+                "title": "Much of the limit and little income",
+                "why": "Found in no report: a typology of the tests.",
+                "points": 0.6,
+                "all_of": [{"feature": "utilisation", "at_least": 0.4}, {"feature": "income", "at_most": 20000}],
+            },
+            {
+                "name": "steep_card",
+                "title": "A card whose trend is steep",
+                "why": "Found in no report: a typology of the tests.",
+                "points": 0.3,
+                "all_of": [{"feature": "product", "equals": "card"}, {"feature": "trend", "at_least": 1}],
+            },
+        ],
+    }
+)
+
+
+def artefact_files(seed: int = 1, rows: int = 4_000, model: Model = MODEL) -> dict[str, bytes]:
+    """The files of the model, trained on random rows of that seed."""
     columns = feature_columns(rows, seed)
     random = np.random.default_rng(seed + 1)
     log_odds = 4 * columns["utilisation"].to_numpy() - 2 + 0.5 * np.asarray(columns["product"] == "card", float)
@@ -95,19 +135,19 @@ def artefact_files(seed: int = 1, rows: int = 4_000) -> dict[str, bytes]:
         label=(random.random(rows) < 1 / (1 + np.exp(-log_odds))).astype(np.int8),
         event_date=np.full(rows, np.datetime64("2026-01-31")),
     )
-    developed = algorithms.develop(MODEL, "catboost", made)
-    reference = reference_of(made, MODEL.feature, developed.probability(made.features))
-    return artefact.pack(MODEL.name, developed, made, MODEL.feature, reference, {"seed": seed})
+    developed = algorithms.develop(model, model.training.algorithms[0], made, TYPOLOGIES)
+    reference = reference_of(made, model.feature, developed.probability(made.features))
+    return artefact.pack(model.name, developed, made, model.feature, reference, {"seed": seed})
 
 
-def register(settings: Settings, files: dict[str, bytes]) -> int:
+def register(settings: Settings, files: dict[str, bytes], model: Model = MODEL) -> int:
     """Log the artefact as a run and register it, as training does; returns the version number."""
     with TemporaryDirectory() as folder:
         digest = artefact.save(Path(folder) / "model", files)
         (Path(folder) / "report").mkdir()
         run_id = mlflow_store.log_run(
             settings,
-            MODEL.name,
+            model.name,
             mlflow_store.RunRecord(
                 name="small",
                 pins=digest,
@@ -119,8 +159,8 @@ def register(settings: Settings, files: dict[str, bytes]) -> int:
                 report=Path(folder) / "report",
             ),
         )
-    tags = {"vigil.artefact_digest": digest, "vigil.algorithm": "catboost"}
-    return mlflow_store.register_version(settings, MODEL.name, run_id, tags).version
+    tags = {"vigil.artefact_digest": digest, "vigil.algorithm": model.training.algorithms[0]}
+    return mlflow_store.register_version(settings, model.name, run_id, tags).version
 
 
 def night(
@@ -132,6 +172,7 @@ def night(
     quarantined: int = 3,
     passed: bool | None = True,
     changed: dict[str, pa.Array] | None = None,
+    model: Model = MODEL,
 ) -> FeatureSnapshot:
     """A business date as ingest, features and quality leave it behind: population published, features built and judged.
 
@@ -144,9 +185,9 @@ def night(
     columns = feature_columns(rows, seed) | (changed or {})
     table = pa.table({"account_token": tokens, **columns, "business_date": pa.repeat(business_date, rows)})
     table = table.sort_by("account_token")
-    name = f"model_features/{MODEL.name}"
+    name = f"model_features/{model.name}"
     snapshot = FeatureSnapshot(
-        model=MODEL.name,
+        model=model.name,
         business_date=business_date,
         table=name,
         lake_version=Lake(settings).replace_date(name, business_date, table),

@@ -87,6 +87,17 @@ def test_a_row_that_breaks_a_rule_is_quarantined_with_line_and_reason(
     assert (row["source_line"], row["reason"]) == (42, f"{column}:{rule}")
 
 
+def test_a_file_may_reach_back_as_far_as_agreed(settings: Settings) -> None:
+    dates = {3: date(2026, 6, 25), 4: date(2026, 6, 24), 5: date(2026, 7, 1)}
+    deliver(settings, with_values(rows(100), "snapshot_date", dates))
+    rule = {"column": "snapshot_date", "cadence": "day", "reaches_back_days": 5}
+
+    landed = ingest.land(settings, contract(business_date=rule), DAY)
+
+    assert landed.quarantine_reasons == {"snapshot_date:wrong_date": 1, "snapshot_date:future": 1}
+    assert {row["business_date"] for row in lake_rows(settings, "landing/accounts")} == {DAY}
+
+
 def test_every_bad_value_of_a_csv_is_a_row_and_not_a_crash(settings: Settings) -> None:
     lines = csv_text(rows(100)).splitlines()
     lines[3] = lines[3].replace("2.25", "two")

@@ -39,7 +39,7 @@ FROM (SELECT t.*, day BETWEEN DATE '2018-08-08' AND DATE '2018-08-14' AND (first
 
 def test_the_rows_are_the_handbooks(data_folder: Path) -> None:
     file = data_folder / "fraud_handbook" / "transactions.parquet"
-    found = duckdb.sql(BY_THE_HANDBOOK.format(file=file)).fetchone()
+    [found] = duckdb.sql(BY_THE_HANDBOOK.format(file=file)).fetchall()
     assert found == (LEARNT_FROM, JUDGED, FRAUDS_JUDGED)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,10 @@ def test_row_counts_are_those_written_down(planted: Planted, bank_folder: Path) 
         ("applications", "negative_amount", "amount < 0"),
         ("applications", "null_key", "application_id IS NULL"),
         ("transactions", "negative_amount", "amount < 0"),
+        ("transactions", "zero_amount", "amount = 0"),
+        ("transactions", "unknown_currency", "currency <> 'EUR'"),
+        ("transactions", "booked_too_late", "booked_at >= on_date + 1"),
+        ("transactions", "self_transfer", "account_id = counterparty_id"),
         ("transactions", "unknown_direction", "direction NOT IN ('credit', 'debit')"),
         ("transactions", "null_key", "txn_id IS NULL"),
         ("outcomes", "unknown_outcome", "outcome NOT IN ('default', 'repaid')"),
@@ -264,10 +268,17 @@ def test_every_joining_customer_gets_protected_attributes_once(
     assert one(bank, f"SELECT count(*) {late}") == (0,)
 
 
-def test_transactions_are_of_their_day_and_of_every_kind(bank: duckdb.DuckDBPyConnection) -> None:
-    assert one(
-        bank, "SELECT count(*) FROM transactions WHERE CAST(booked_at AT TIME ZONE 'UTC' AS DATE) <> on_date"
-    ) == (0,)
+def test_transactions_are_those_since_the_business_date_before_and_of_every_kind(
+    bank: duckdb.DuckDBPyConnection, planted: Planted
+) -> None:
+    """In the last twelve months; before, those of the date alone."""
+    booked = (
+        "SELECT min(CAST(booked_at AT TIME ZONE 'UTC' AS DATE)), max(CAST(booked_at AT TIME ZONE 'UTC' AS DATE)), "
+        "count(DISTINCT CAST(booked_at AT TIME ZONE 'UTC' AS DATE)) FROM transactions WHERE booked_at < on_date + 1 "
+    )
+    for before, day in zip(planted.business_dates, planted.business_dates[1:], strict=False):
+        first = before + timedelta(days=1) if day >= date(2025, 7, 1) else day
+        assert one(bank, f"{booked} AND on_date = '{day}'") == (first, day, (day - first).days + 1)
     wages = "direction = 'credit' AND channel = 'transfer' AND amount > 1000"
     kinds = one(
         bank,

@@ -34,7 +34,8 @@ def test_the_same_arguments_give_the_same_bytes_on_one_thread_and_on_three(tmp_p
     for name, workers in (("one", 1), ("three", 3), ("again", 3)):
         generate(tmp_path / name, customers=3 * BLOCK_CUSTOMERS + 500, workers=workers, **SHORT)
     one = digests(tmp_path / "one")
-    assert len(one) == 5 * 3 + 2 + 1  # five sources on three dates, applications at two month-ends, planted.json
+    by_date, at_month_ends, truth, planted = 6 * 3, 2, 4, 1
+    assert len(one) == by_date + at_month_ends + truth + planted
     assert digests(tmp_path / "three") == one
     assert digests(tmp_path / "again") == one
 
@@ -64,7 +65,7 @@ def test_another_seed_is_another_bank(tmp_path: Path) -> None:
     generate(tmp_path / "b", customers=300, seed=2, **SHORT)
     a, b = digests(tmp_path / "a"), digests(tmp_path / "b")
     assert a.keys() == b.keys()
-    full = {path for path in a if "snapshots" in path or "transactions" in path}
+    full = {path for path in a if "snapshots" in path or "/transactions/" in path}
     assert len(full) == 9
     assert not [path for path in full if a[path] == b[path]]
 
@@ -101,6 +102,13 @@ def test_an_earlier_bank_is_replaced_as_a_whole(tmp_path: Path) -> None:
     generate(tmp_path, customers=60, months=2, nights=1)
     assert read_planted(tmp_path).customers == 60
     assert len(list((tmp_path / NAME / "outcomes").iterdir())) == 2
+
+
+def test_a_bank_of_another_version_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "planted.json").write_text('{"customers": 1}')
+    with pytest.raises(DataFault, match="Generate it again"):
+        read_planted(tmp_path)
 
 
 def test_what_is_no_sample_bank_is_not_touched(tmp_path: Path) -> None:
@@ -163,6 +171,13 @@ def _peak_mb(folder: Path, customers: int) -> float:
 
 def test_the_smallest_bank_is_complete(tmp_path: Path) -> None:
     planted = generate(tmp_path, customers=1, months=2, nights=2)
-    for source in ("account_snapshots", "customer_snapshots", "transactions", "outcomes", "protected_attributes"):
+    for source in (
+        "account_snapshots",
+        "customer_snapshots",
+        "transactions",
+        "outcomes",
+        "investigations",
+        "protected_attributes",
+    ):
         for day in planted.business_dates:
             assert pq.read_metadata(tmp_path / bank.NAME / source / f"{day}.parquet").num_columns > 2

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from lender import FEATURES, MODEL
+from typology_packs import PACK
 
 from pipelines.contracts import Blocked, DataFault
 from pipelines.monitoring.psi import count_categories, count_numbers
@@ -27,9 +28,9 @@ SPEC = Model.model_validate(
 )
 
 
-@pytest.fixture(scope="module", params=["catboost", "scorecard"])
+@pytest.fixture(scope="module", params=["catboost", "scorecard", "combined"])
 def made(request: pytest.FixtureRequest, sample: Rows) -> tuple[algorithms.Developed, dict[str, bytes]]:
-    developed = algorithms.develop(SPEC, request.param, sample)
+    developed = algorithms.develop(SPEC, request.param, sample, PACK)
     reference = reference_of(sample, SPEC.feature, developed.probability(sample.features))
     return developed, artefact.pack("loans", developed, sample, SPEC.feature, reference, {"made": "by a test"})
 
@@ -150,6 +151,6 @@ def test_the_reference_is_counted_as_drift_will_count_it(saved, sample: Rows) ->
 
 def test_the_same_training_gives_the_same_artefact(made, sample: Rows) -> None:
     developed, files = made
-    again = algorithms.develop(SPEC, developed.algorithm, sample)
+    again = algorithms.develop(SPEC, developed.algorithm, sample, PACK)
     reference = reference_of(sample, SPEC.feature, again.probability(sample.features))
     assert artefact.pack("loans", again, sample, SPEC.feature, reference, {"made": "by a test"}) == files

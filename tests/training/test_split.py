@@ -72,7 +72,7 @@ def test_too_few_events_for_the_folds_are_blocked(sample: Rows) -> None:
 
 def test_rows_that_are_not_judged_are_learnt_from_and_not_measured_on(sample: Rows) -> None:
     asked = np.arange(len(sample)) % 3 > 0
-    rows = Rows(sample.features, sample.label, sample.event_date, asked)
+    rows = Rows(sample.features, sample.label, sample.event_date, judged=asked)
     validation = out_of_time(out_of_time_from=date(2024, 3, 1))
     late = sample.event_date >= np.datetime64("2024-03-01")
     parts = by_date(rows, validation)
@@ -84,6 +84,6 @@ def test_rows_that_are_not_judged_are_learnt_from_and_not_measured_on(sample: Ro
 
 
 def test_in_folds_every_row_is_judged_so_a_view_that_leaves_some_out_is_blocked(sample: Rows) -> None:
-    rows = Rows(sample.features, sample.label, sample.event_date, np.ones(len(sample), bool))
+    rows = Rows(sample.features, sample.label, sample.event_date, judged=np.ones(len(sample), bool))
     with pytest.raises(Blocked, match="in folds every row is judged"):
         next(fold_masks(rows, 5, seed=1))

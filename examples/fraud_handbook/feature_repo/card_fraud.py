@@ -16,9 +16,7 @@ import ibis.expr.types as ir
 from pipelines.features.definitions import feature_view, label_view
 
 HISTORY_DAYS = 60
-OUTCOME_DAYS = (
-    7  # as `delay_days` of the contract; windows of outcomes end so many days before the payment, to the second
-)
+OUTCOME_DAYS = 7  # as `delay_days` of the contract, to the second: windows of outcomes end so long before the payment
 LARGE = 3  # times the usual amount: the customers' own amounts spread by half their mean
 LARGEST_ORDINARY = 220  # no customer of the simulation pays more by himself
 # Cards of frauds from this day on are blocked once the fraud is known: the handbook's rule, from its first training day on.

@@ -1,0 +1,143 @@
+"""What a customer's payments look like up to the business date: how many, how much, how fast, in what form, and against
+the customer's own past and peers.
+
+Windows count days of booking that end on the business date, included. Everybody in the population has a row; who made no
+payment has zeros. When whole days of bookings are missing at the bank, nobody's payments can be counted, and every feature
+is absent: the model file sends such rows to review.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+
+from pipelines.features.definitions import feature_view
+from pipelines.spec import load_activity_limits
+
+LIMITS = load_activity_limits(Path(__file__).resolve().parents[1] / "policies", "aml_activity")
+WINDOWS = (1, 7, 30, 90)
+HISTORY_DAYS = 215
+
+
+@feature_view(entity="customer", sources=("customer_snapshots", "transactions"), ttl_days=40, history_days=HISTORY_DAYS)
+def customer_activity(customer_snapshots: ir.Table, transactions: ir.Table, business_date: ir.DateScalar) -> ir.Table:
+    """Payments of each customer present on the business date, over 1, 7, 30 and 90 days."""
+    today = customer_snapshots.filter(customer_snapshots.business_date == business_date)
+    payments = _payments(transactions, business_date)
+    joined = today.select("customer_token", "segment").left_join(
+        _sums(payments), "customer_token", rname="summed_{name}"
+    )
+    joined = joined.left_join(_awakening(payments), "customer_token", rname="woken_{name}")
+    counted = _counted(joined.drop("summed_customer_token", "woken_customer_token"))
+    return _against_peers(counted.cross_join(_completeness(payments)))
+
+
+def _payments(transactions: ir.Table, business_date: ir.DateScalar) -> ir.Table:
+    """Each payment once, with its age in days at the end of the business date (0 is the date itself) and its traits."""
+    booked_on = transactions.booked_at.date()
+    rows = transactions.mutate(booked_on=booked_on).filter(
+        transactions.customer_token.notnull(), booked_on <= business_date
+    )
+    # A payment delivered again under a later date is that payment corrected, not a second one.
+    said = ("customer_token", "account_token", "booked_on", "amount", "channel", "country", "direction")
+    rows = rows.group_by("transaction_token").agg(**{name: rows[name].argmax(rows.business_date) for name in said})
+    incoming, cash = rows.direction == "credit", rows.channel.isin(list(LIMITS.cash_channels))
+    under = LIMITS.reporting_threshold
+    return rows.select(
+        "customer_token",
+        "account_token",
+        "booked_on",
+        "amount",
+        age=business_date.delta(rows.booked_on, unit="day"),
+        incoming=incoming,
+        cash=cash,
+        abroad=rows.country != LIMITS.home_country,
+        high_risk=rows.country.isin(list(LIMITS.high_risk_countries)),
+        just_under=cash & incoming & (rows.amount < under) & (rows.amount >= LIMITS.just_under_fraction * under),
+        round=(rows.amount >= LIMITS.round_to) & (rows.amount % LIMITS.round_to == 0),
+    )
+
+
+def _sums(payments: ir.Table) -> ir.Table:
+    within = {days: payments.age < days for days in WINDOWS}
+    found: dict[str, ir.Value] = {}
+    for days, recent in within.items():
+        found[f"payments_{days}d"] = payments.count(where=recent)
+        found[f"amount_in_{days}d"] = payments.amount.sum(where=recent & payments.incoming)
+        found[f"amount_out_{days}d"] = payments.amount.sum(where=recent & ~payments.incoming)
+    month, quarter = within[30], within[90]
+    return payments.group_by("customer_token").agg(
+        **found,
+        median_amount_30d=payments.amount.quantile(0.5, where=month),
+        p95_amount_90d=payments.amount.quantile(0.95, where=quarter),
+        largest_amount_30d=payments.amount.max(where=month),
+        cash_in_30d=payments.amount.sum(where=month & payments.cash & payments.incoming),
+        cash_amount_30d=payments.amount.sum(where=month & payments.cash),
+        abroad_amount_30d=payments.amount.sum(where=month & payments.abroad),
+        high_risk_amount_90d=payments.amount.sum(where=quarter & payments.high_risk),
+        high_risk_payments_90d=payments.count(where=quarter & payments.high_risk),
+        just_under_threshold_30d=payments.count(where=month & payments.just_under),
+        cash_deposits_30d=payments.count(where=month & payments.cash & payments.incoming),
+        round_amount_30d=payments.amount.sum(where=month & payments.round),
+        round_payments_30d=payments.count(where=month & payments.round),
+    )
+
+
+def _awakening(payments: ir.Table) -> ir.Table:
+    """The longest silence of an account that ended within the last 30 days, and what woken accounts have moved since."""
+    by_day = payments.group_by("customer_token", "account_token", "booked_on", "age").agg(amount=payments.amount.sum())
+    before = by_day.age.lag().over(group_by=["customer_token", "account_token"], order_by="booked_on")
+    gaps = by_day.mutate(silence=before - by_day.age)
+    recent = gaps.filter(gaps.age < 30)
+    accounts = recent.group_by("customer_token", "account_token").agg(
+        silence=recent.silence.max(), moved=recent.amount.sum()
+    )
+    return accounts.group_by("customer_token").agg(
+        longest_silence_30d=accounts.silence.max(),
+        amount_after_silence_30d=accounts.moved.sum(where=accounts.silence >= LIMITS.dormant_days),
+    )
+
+
+def _completeness(payments: ir.Table) -> ir.Table:
+    """One row: whether the bank booked something on nearly every one of the last 30 days."""
+    recent = payments.filter(payments.age < 30)
+    return recent.agg(complete=30 - recent.booked_on.nunique() <= LIMITS.max_days_without_bookings)
+
+
+def _counted(joined: ir.Table) -> ir.Table:
+    """Who made no payment has none: zero, not absent. Quantiles and extremes of nothing stay absent."""
+    extremes = ("median_amount_30d", "p95_amount_90d", "largest_amount_30d", "longest_silence_30d")
+    numbers = [n for n in joined.columns if n not in ("customer_token", "segment", *extremes)]
+    return joined.mutate(**{name: joined[name].fill_null(0) for name in numbers})
+
+
+def _against_peers(t: ir.Table) -> ir.Table:
+    moved = t.amount_in_30d + t.amount_out_30d
+    daily_before = (t.payments_90d - t.payments_7d) / 83.0
+    amount_7d = t.amount_in_7d + t.amount_out_7d
+    amount_before = (t.amount_in_90d + t.amount_out_90d - amount_7d) / 83.0
+    peers = ibis.window(group_by="segment")
+    sums = {name: t[name] for name in t.columns if name.startswith(("payments_", "amount_in_", "amount_out_"))}
+    found = sums | {
+        "median_amount_30d": t.median_amount_30d,
+        "p95_amount_90d": t.p95_amount_90d,
+        "largest_amount_30d": t.largest_amount_30d,
+        "payments_change": ((t.payments_7d / 7.0 + 0.1) / (daily_before + 0.1)).ln(),
+        "amount_change": ((amount_7d / 7.0 + 10.0) / (amount_before + 10.0)).ln(),
+        "amount_to_peers": ((moved + 100.0) / (moved.median().over(peers) + 100.0)).ln(),
+        "in_to_out_30d": ((t.amount_in_30d + 100.0) / (t.amount_out_30d + 100.0)).ln(),
+        "cash_in_30d": t.cash_in_30d,
+        "cash_share_30d": t.cash_amount_30d / moved.nullif(0),
+        "abroad_share_30d": t.abroad_amount_30d / moved.nullif(0),
+        "high_risk_amount_90d": t.high_risk_amount_90d,
+        "high_risk_payments_90d": t.high_risk_payments_90d,
+        "just_under_threshold_30d": t.just_under_threshold_30d,
+        "just_under_threshold_share_30d": t.just_under_threshold_30d / t.cash_deposits_30d.nullif(0),
+        "round_payments_30d": t.round_payments_30d,
+        "round_share_30d": t.round_amount_30d / moved.nullif(0),
+        "longest_silence_30d": t.longest_silence_30d,
+        "amount_after_silence_30d": t.amount_after_silence_30d,
+    }
+    return t.select("customer_token", **{name: ibis.ifelse(t.complete, value, None) for name, value in found.items()})

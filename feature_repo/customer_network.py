@@ -1,0 +1,46 @@
+"""What the network of payments says about a customer: whom the customer pays and is paid by, in which patterns, and how near
+to customers an investigation found suspicious before the business date.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from pipelines.aml import network
+from pipelines.features.definitions import computed_view
+from pipelines.spec import load_network_limits
+
+POLICIES = Path(__file__).resolve().parents[1] / "policies"
+LIMITS = load_network_limits(POLICIES, "aml_network")
+EXPOSURE = [name for name in network.FEATURES if name.startswith("exposed_")]
+COUNTS = [name for name, kind in network.FEATURES.items() if kind == "integer" and name not in EXPOSURE]
+AMOUNTS = ["pass_through_amount_30d", "cycle_amount"]
+
+
+@computed_view(
+    entity="customer",
+    sources=("customer_snapshots", "transactions", "investigations"),
+    ttl_days=40,
+    history_days=LIMITS.known_days,
+    features=network.FEATURES,
+    code=(network, POLICIES / "aml_network.yaml"),
+)
+def customer_network(connection: duckdb.DuckDBPyConnection, business_date: date) -> str:
+    """The network features of each customer present on the business date; who has no payments touches nobody.
+
+    Exposure stays absent for everybody when the investigations known by then do not reach back far enough to tell.
+    """
+    found = network.customer_features(connection, business_date, LIMITS)
+    known = "EXISTS (SELECT 1 FROM found WHERE exposed_payments_1 IS NOT NULL)"
+    nothing = (
+        [f"coalesce({name}, 0) AS {name}" for name in (*COUNTS, *AMOUNTS)]
+        + [f"coalesce({name}, CASE WHEN {known} THEN 0 END) AS {name}" for name in EXPOSURE]
+        + [f"coalesce({name}, false) AS {name}" for name, kind in network.FEATURES.items() if kind == "boolean"]
+    )
+    return (
+        f"WITH found AS ({found}) SELECT customer_token, found.* EXCLUDE (customer_token) REPLACE ({', '.join(nothing)}) "
+        f"FROM customer_snapshots LEFT JOIN found USING (customer_token) WHERE business_date = DATE '{business_date}'"
+    )

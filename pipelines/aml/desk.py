@@ -1,0 +1,58 @@
+"""Who acts at the desk: a person by name, in a role of the database that sees only what it may.
+
+The role is taken on for the length of one transaction. So even a login that could see more reads and writes through the
+views and grants of the role; a login that is no member of it is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipelines import database
+from pipelines.contracts import Blocked, DataFault
+from pipelines.settings import Settings
+
+INVESTIGATOR, OFFICER = "vigil_investigator", "vigil_sar_officer"
+_PERSON = re.compile(r"[^@\s]+@[^@\s]+")
+_TELLS = re.compile(r"\bsars?\b|\bstrs?\b|suspicious (activity|transaction) report", re.IGNORECASE)
+
+
+@contextmanager
+def acting(settings: Settings, *, officer: bool = False) -> Iterator[database.Connection]:
+    """A transaction in the role of an investigator, or of a SAR officer. Raises Blocked when the login may not."""
+    role = OFFICER if officer else INVESTIGATOR
+    with database.transaction(settings) as connection:
+        may = database.execute(
+            connection,
+            "SELECT session_user AS login, pg_has_role(session_user, CAST(:role AS name), 'SET') AS ok",
+            role=role,
+        )[0]
+        if not may["ok"]:
+            raise Blocked(
+                f"the database login {may['login']} is no member of the role {role}, so nothing was read or changed. Use a "
+                f"login that is, or let an administrator run: GRANT {role} TO {may['login']}"
+            )
+        database.execute(connection, f"SET LOCAL ROLE {role}")
+        yield connection
+
+
+def person(by: str) -> str:
+    """The name of a person as it is recorded: an e-mail address in lower case, so that nobody is two people."""
+    name = by.strip().lower()
+    if not _PERSON.fullmatch(name):
+        raise DataFault(
+            f"{by!r} is no person: give an e-mail address, as in --by anna@bank.example. Nothing was changed."
+        )
+    return name
+
+
+def readable_by_all(text: str) -> str:
+    """A note or reason as everybody at the desk reads it. Raises DataFault when it tells of a report."""
+    if _TELLS.search(text):
+        raise DataFault(
+            "a note is read by everybody at the desk and must not speak of a suspicious activity report. Nothing was "
+            "changed. Leave it out; officers record a report with `case close --outcome sar_filed`."
+        )
+    return text.strip()

@@ -1,0 +1,67 @@
+"""A stored night scored again by the version that scored it, with another typology pack in place of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines import database, mlflow_store
+from pipelines.aml.batch import Batch
+from pipelines.contracts import DataFault, FeatureSnapshot
+from pipelines.registry.artefacts import fetch_verified
+from pipelines.scoring.judge import Rules
+from pipelines.scoring.predict import LoadedVersion, ScoredChunk, scored_chunks
+from pipelines.scoring.stream import feature_chunks
+from pipelines.settings import Settings
+from pipelines.spec import Model, TypologyPack, load_typologies
+from pipelines.training.artefact import Predictor, load_verified
+
+
+def with_pack(settings: Settings, model: Model, batch: Batch, pack: Path) -> pa.Table:
+    """The rows of the batch as `scores/<model>` would hold them with this pack; weights and calibration stay.
+
+    Raises:
+        DataFault: the version has no part for typologies, or the pack names features it was not trained on.
+        Blocked: the version's files are not those that scored the batch.
+    """
+    found = database.rows(
+        settings,
+        "SELECT model_version, artefact_digest, feature_snapshot FROM vigil.batch WHERE batch_no = :no",
+        no=batch.batch_no,
+    )[0]
+    stored = mlflow_store.version(settings, model.name, found["model_version"])
+    predictor = load_verified(fetch_verified(settings, stored, found["artefact_digest"]), found["artefact_digest"])
+    version = _version(model, predictor, load_typologies((pack.parent,), pack.stem))
+    snapshot = FeatureSnapshot.model_validate(found["feature_snapshot"])
+    chunks = scored_chunks(feature_chunks(settings, model, snapshot), version)
+    return pa.concat_tables(_table(model, chunk) for chunk in chunks)
+
+
+def _version(model: Model, predictor: Predictor, pack: TypologyPack) -> LoadedVersion:
+    combined = predictor.developed.in_parts
+    if combined is None:
+        raise DataFault(f"model {model.name}: the version that scored these nights has no part for typologies.")
+    pack.require_fits(model.name, predictor.schema.features)
+    changed = replace(combined, views=replace(combined.views, pack=pack))
+    again = replace(predictor, developed=replace(predictor.developed, fitted=changed))
+    return LoadedVersion(
+        subject=f"model {model.name} with typologies {pack.pack} {pack.version}",
+        scorer=again,
+        rules=Rules(model.token, {name: model.feature[name] for name in again.features}, again.categories),
+        reference=again.reference.probability,
+        in_parts=again.predict_in_parts,
+    )
+
+
+def _table(model: Model, chunk: ScoredChunk) -> pa.Table:
+    columns = {
+        model.token: chunk.judged.accepted[model.token],
+        "probability": pa.array(chunk.probability),
+        "review_reason": chunk.judged.review_reason,
+    }
+    if chunk.parts is not None:
+        columns |= {f"part_{name}": pa.array(value, from_pandas=True) for name, value in chunk.parts.values.items()}
+        columns["typologies_met"] = chunk.parts.typologies_met
+    return pa.table(columns)

@@ -1,0 +1,125 @@
+"""Typologies judged on rows, all rows at once.
+
+The part of the typologies in a score is 1 - product of (1 - points) over the typologies met: each takes its share of what
+the others left, so no order matters, more of them is always more, and the result stays below 1. It is the noisy-or of Pearl,
+Probabilistic Reasoning in Intelligent Systems (1988), with the points as the chance that each alone is right.
+
+An absent value is unknown, not false (Kleene's logic): all_of with a false condition fails whatever the others are, any_of
+with a true one holds. A typology that stays unknown cannot be judged. It counts as not met, which alone would lower the score
+of whoever leaves a field empty; so the row goes to a person, by name of the typology. Where the model file says
+`missing: allowed`, absence is a documented state, and the condition is false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.evaluation.metrics import Scores
+from pipelines.spec import Condition, Typology, TypologyPack
+from pipelines.training.rows import Features, Mask, numbers
+
+SEPARATOR = "; "
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one condition or typology: which rows surely meet it, and for which nobody can say. No row is both."""
+
+    met: Mask
+    unknown: Mask
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a pack says of rows.
+
+    Attributes:
+        part: 1 - product of (1 - points) of the typologies met, one per row in [0, 1).
+        met: per row the names of the typologies met, in the pack's order and separated by `; `; empty when none.
+        unknown: per typology that cannot be judged somewhere, the rows where it cannot.
+    """
+
+    part: Scores
+    met: pa.StringArray
+    unknown: dict[str, Mask]
+
+
+def judge(pack: TypologyPack, may_be_absent: Collection[str], features: Features) -> Findings:
+    """Every typology of the pack on every row.
+
+    Args:
+        may_be_absent: features whose absence the model file declares to be a state.
+        features: numbers and categories by name, as pipelines.training.rows.typed gives them.
+    """
+    verdicts = {typology.name: _typology(typology, may_be_absent, features) for typology in pack.typologies}
+    rest = np.ones(features.num_rows)
+    for typology in pack.typologies:
+        rest *= np.where(verdicts[typology.name].met, 1.0 - typology.points, 1.0)
+    return Findings(
+        part=1.0 - rest,
+        met=_names({name: verdict.met for name, verdict in verdicts.items()}, features.num_rows),
+        unknown={name: verdict.unknown for name, verdict in verdicts.items() if verdict.unknown.any()},
+    )
+
+
+def _typology(typology: Typology, may_be_absent: Collection[str], features: Features) -> Verdict:
+    verdicts = [_all(_conditions(typology.all_of, may_be_absent, features), features.num_rows)]
+    if typology.any_of:
+        verdicts.append(_any(_conditions(typology.any_of, may_be_absent, features), features.num_rows))
+    return _all(verdicts, features.num_rows)
+
+
+def _conditions(
+    conditions: Iterable[Condition], may_be_absent: Collection[str], features: Features
+) -> Iterable[Verdict]:
+    for condition in conditions:
+        held, absent = _held(condition, features)
+        yield Verdict(held, np.zeros_like(absent) if condition.feature in may_be_absent else absent)
+
+
+def _held(condition: Condition, features: Features) -> tuple[Mask, Mask]:
+    """Rows whose value is present and holds the condition, and rows whose value is absent."""
+    if isinstance(condition.equals, str):
+        column = features[condition.feature]
+        held = pc.fill_null(pc.equal(column, condition.equals), False)
+        return np.asarray(held), np.asarray(column.is_null())
+    values = numbers(features, condition.feature)
+    low = condition.at_least if condition.equals is None else float(condition.equals)
+    high = condition.at_most if condition.equals is None else float(condition.equals)
+    held = ~np.isnan(values)
+    absent = ~held
+    if low is not None:
+        held &= values >= low  # false for an absent value
+    if high is not None:
+        held &= values <= high
+    return held, absent
+
+
+def _all(verdicts: Iterable[Verdict], rows: int) -> Verdict:
+    met, possible = np.ones(rows, bool), np.ones(rows, bool)
+    for verdict in verdicts:
+        met &= verdict.met
+        possible &= verdict.met | verdict.unknown
+    return Verdict(met, possible & ~met)
+
+
+def _any(verdicts: Iterable[Verdict], rows: int) -> Verdict:
+    met, unknown = np.zeros(rows, bool), np.zeros(rows, bool)
+    for verdict in verdicts:
+        met |= verdict.met
+        unknown |= verdict.unknown
+    return Verdict(met, unknown & ~met)
+
+
+def _names(masks: dict[str, Mask], rows: int) -> pa.StringArray:
+    """Per row the names whose mask holds. Joined where there is one: pyarrow drops a row that has nothing to join."""
+    some = np.logical_or.reduce(list(masks.values()))
+    nothing = pa.scalar(None, pa.string())
+    parts = [pc.if_else(pa.array(mask[some]), name, nothing) for name, mask in masks.items()]
+    joined = pc.binary_join_element_wise(*parts, SEPARATOR, null_handling="skip")
+    return pc.replace_with_mask(pa.repeat("", rows), pa.array(some), joined)
