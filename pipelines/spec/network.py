@@ -46,7 +46,7 @@ class ChainLimits(Strict):
         scatter_gather_days: from the first payment of the source to the last one into the sink.
         max_links: pairs of payments in and out of one account, of one period of `hop_days` and one class of amount (and the
             neighbouring ones), that are looked through; an account with more of them is a bounded hub there.
-        max_chains: chains of one length; more of them stop the run, for the limits above are then too wide.
+        max_chains: chains, or cycles, of one length; more stop the run, for the limits above are then too wide.
     """
 
     hop_days: Days

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 
 import pytest
@@ -55,6 +56,14 @@ def test_the_same_again_changes_nothing(bank: Settings) -> None:
     again = raise_alerts(bank, MODEL, DAY, evidence())
     assert again == first.model_copy(update={"already_raised": True})
     assert everything(bank) == before
+
+
+def test_three_at_the_same_time_raise_once(bank: Settings) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: raise_alerts(bank, MODEL, DAY, evidence()), range(3)))
+    assert sorted(m.already_raised for m in made) == [False, True, True]
+    assert len({m.model_copy(update={"already_raised": True}).model_dump_json() for m in made}) == 1
+    assert database.rows(bank, "SELECT count(*) AS n FROM vigil.alert") == [{"n": 6}]
 
 
 def test_evidence_holds_what_caused_the_alert(bank: Settings) -> None:

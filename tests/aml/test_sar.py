@@ -160,6 +160,19 @@ def test_a_bank_without_a_superuser_can_migrate(bank: Settings) -> None:
         admin.dispose()
 
 
+def test_nothing_of_a_report_is_in_other_tables_in_the_lake_or_in_any_file(
+    two_closed: tuple[Settings, int, int],
+) -> None:
+    bank = two_closed[0]
+    names = database.rows(
+        bank, "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'vigil' ORDER BY 1"
+    )
+    told = " ".join(str(database.rows(bank, f"SELECT * FROM vigil.{row['name']}")) for row in names)
+    assert "valuable" in told
+    assert not re.search(r"FIU-1|sar_filed|\bfiled\b", told)
+    assert not [p for p in bank.home.rglob("*") if p.is_file() and b"FIU-1" in p.read_bytes()]
+
+
 def test_reports_are_named_in_no_other_part_of_the_house() -> None:
     """Features, labels, scoring, training, sources and exports cannot use what they do not read."""
     files = [

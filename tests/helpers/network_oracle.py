@@ -113,7 +113,7 @@ class Oracle:
             if min(n, m) >= fans.least_parties and d <= e <= d + timedelta(days=fans.scatter_days)
         ]
         good = [pair for pair in pairs if self._gathers_then_scatters(hub, *pair[-2:])]
-        return good and [p for window in min(good)[-2:] for p in window] or None
+        return (good and [p for window in min(good)[-2:] for p in window]) or None
 
     def _gathers_then_scatters(self, hub: str, gathered: list[Payment], scattered: list[Payment]) -> bool:
         fans = self.limits.fans

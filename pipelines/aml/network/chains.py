@@ -30,9 +30,9 @@ def build_chains(connection: duckdb.DuckDBPyConnection, on: date, limits: Networ
     """Make the tables of links and what is made of them.
 
     * `network_cell`: account, period and class where the bound was met; `bounded_hub` shows them per account.
-    * `network_bounded`: incoming payments that are not linked for that reason; `network_beyond`: with those they miss.
-    * `network_chain_<n>`: p1..pn (payments), a0..an (accounts), first_at, last_at, first_cents, last_cents.
-    * `network_cycle_<k>`: p1..pk and a1..ak, where a<i> pays p<i>.
+    * `network_beyond`: payments that are not linked there, in and out.
+    * `network_cycle_<k>`: p1..pk and a1..ak, where a<i> pays p<i>, and cents, the last and least amount.
+    * `network_fork`: chains of two payments of every pair that has enough intermediaries at all.
     * `network_scatter_gather`: source, sink, begins, middles: the window of most intermediaries of each pair.
 
     Raises:
@@ -46,6 +46,9 @@ def build_chains(connection: duckdb.DuckDBPyConnection, on: date, limits: Networ
     for length in range(2, limits.chains.longest_cycle + 1):
         _close(connection, length, limits)
     _meet_in_sinks(connection, limits)
+    for length in range(2, max(2, _half(limits.chains.longest_cycle)) + 1):
+        connection.execute(f"DROP TABLE network_chain_{length}")
+    connection.execute("DROP VIEW network_chain_1; DROP TABLE network_step; DROP TABLE network_bounded")
 
 
 def _half(length: int) -> int:
@@ -146,7 +149,7 @@ def _link(connection: duckdb.DuckDBPyConnection, limits: NetworkLimits) -> None:
             AND e.payer <> f.payee
         LIMIT {limits.chains.max_chains + 1}
     """)
-    _require_few(connection, 2, limits)
+    _require_few(connection, "chain_2", limits)
 
 
 def _linked(
@@ -173,14 +176,15 @@ def _extend(connection: duckdb.DuckDBPyConnection, length: int, limits: NetworkL
         WHERE {unseen}
         LIMIT {limits.chains.max_chains + 1}
     """)
-    _require_few(connection, length, limits)
+    _require_few(connection, f"chain_{length}", limits)
 
 
-def _require_few(connection: duckdb.DuckDBPyConnection, length: int, limits: NetworkLimits) -> None:
-    row = connection.execute(f"SELECT count(*) FROM network_chain_{length}").fetchone()
+def _require_few(connection: duckdb.DuckDBPyConnection, found: str, limits: NetworkLimits) -> None:
+    row = connection.execute(f"SELECT count(*) FROM network_{found}").fetchone()
     if row and row[0] > limits.chains.max_chains:
+        kind, length = found.split("_")
         raise DataFault(
-            f"the transfer network has more than {limits.chains.max_chains:,} chains of {length} payments, which "
+            f"the transfer network has more than {limits.chains.max_chains:,} {kind}s of {length} payments, which "
             f"policies/{limits.policy}.yaml does not allow. Lower chains.max_links, hop_days or max_shrink there, or raise "
             "chains.max_chains. Nothing was written."
         )
@@ -210,7 +214,9 @@ def _close(connection: duckdb.DuckDBPyConnection, length: int, limits: NetworkLi
         holder AS (SELECT account, coalesce(customer, -account) AS holder FROM network_account)
         SELECT closed.* FROM closed {" ".join(f"JOIN holder h{i} ON a{i} = h{i}.account" for i in range(1, length + 1))}
         WHERE {" OR ".join(f"h1.holder <> h{i}.holder" for i in range(2, length + 1))}
+        LIMIT {limits.chains.max_chains + 1}
     """)
+    _require_few(connection, f"cycle_{length}", limits)
 
 
 def _meet_in_sinks(connection: duckdb.DuckDBPyConnection, limits: NetworkLimits) -> None:
