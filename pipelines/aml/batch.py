@@ -73,7 +73,7 @@ def candidates(
         _rank(connection, model)
         over = "false" if limits.threshold is None else f"probability >= {limits.threshold!r}"
         rows = connection.sql(
-            f"SELECT * FROM ranked WHERE place <= {reach(limits, desk)} OR review_reason IS NOT NULL "
+            f"SELECT * FROM ranked WHERE place <= {reach(limits, desk, batch.business_date)} OR review_reason IS NOT NULL "
             f"OR typologies_met <> '' OR {over}"
         ).to_arrow_table()
         found = [_candidate(row) for row in rows.to_pylist()]

@@ -77,10 +77,6 @@ class Desk:
     earlier: Mapping[str, Earlier] = field(default_factory=dict)
     suppressed: Mapping[str, Sequence[Suppressed]] = field(default_factory=dict)
 
-    @property
-    def tokens(self) -> frozenset[str]:
-        return frozenset(self.earlier) | frozenset(self.suppressed)
-
 
 @dataclass(frozen=True)
 class Raised:
@@ -161,9 +157,10 @@ def select(
     return Selection(tuple(above), tuple(review), tuple(held), below, line)
 
 
-def reach(limits: AlertLimits, desk: Desk) -> int:
+def reach(limits: AlertLimits, desk: Desk, on: date) -> int:
     """How many of the best ranked rows `select` must be given, besides all that are over a threshold."""
-    return (limits.budget or 0) + 2 * len(desk.tokens) + limits.below_the_line.band
+    holding = sum(one.is_open or _rests(limits, one, on) for one in desk.earlier.values()) + len(desk.suppressed)
+    return (limits.budget or 0) + holding + limits.below_the_line.band
 
 
 def _is_over(limits: AlertLimits, one: Candidate, raised: int) -> bool:
@@ -191,9 +188,13 @@ def _judge(limits: AlertLimits, one: Candidate, desk: Desk, on: date) -> Raised 
         return Raised(one, broke or news)
     if earlier.is_open:
         return Held(one, "open", alert_id=earlier.alert_id)
-    if on <= earlier.rests_from + timedelta(days=limits.realert_after_days):
+    if _rests(limits, earlier, on):
         return Held(one, "resting", alert_id=earlier.alert_id)
     return Raised(one, broke or "rested")
+
+
+def _rests(limits: AlertLimits, earlier: Earlier, on: date) -> bool:
+    return on <= earlier.rests_from + timedelta(days=limits.realert_after_days)
 
 
 def _breaks(limits: AlertLimits, one: Candidate, suppression: Suppressed) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pipelines import database
 from pipelines.aml.desk import acting, person, readable_by_all
-from pipelines.aml.sar import FALSE_POSITIVE, SAR_FILED, VALUABLE, Outcome, cases_table, seal
+from pipelines.aml.sar import FALSE_POSITIVE, SAR_FILED, VALUABLE, Outcome, cases_table, filed_closings, seal
 from pipelines.contracts import Blocked, DataFault, Value
 from pipelines.settings import Settings
 
@@ -122,7 +122,10 @@ def case_file(settings: Settings, case_no: int, *, officer: bool = False) -> Cas
             case_no=case_no,
         )
         events = database.execute(connection, _EVENTS, case_no=case_no)
-    told = [CaseEvent.model_validate(row) for row in events]
+        filed = filed_closings(connection, case_no) if officer else set()
+    told = [
+        CaseEvent.model_validate({**e, "outcome": SAR_FILED if e["version"] in filed else e["outcome"]}) for e in events
+    ]
     return CaseFile(case=case, events=tuple(told), alerts=tuple(alerts), other_cases=tuple(others))
 
 

@@ -62,7 +62,11 @@ class Member(Value):
 
 
 class Edge(Value):
-    """Payments from one account to another; a payment booked at both sides is one payment."""
+    """Payments from one account to another; a payment booked at both sides is one payment.
+
+    Attributes:
+        of_scheme: one of the payments belongs to a scheme; such edges come first when the list is cut.
+    """
 
     payer: str
     payee: str
@@ -71,6 +75,7 @@ class Edge(Value):
     amount: Decimal
     first_at: datetime
     last_at: datetime
+    of_scheme: bool = False
 
 
 class Scheme(Value):

@@ -159,7 +159,7 @@ _TOUCHED = """
 _MONEY = "CAST(amount AS DECIMAL(18, 2))"
 
 _LEGS = f"""
-    SELECT token, direction, currency, booked_at, {_MONEY} AS amount,
+    SELECT token, direction, currency, booked_at, {_MONEY} AS amount, coalesce(of_scheme, false) AS of_scheme,
            CASE direction WHEN 'credit' THEN counterparty_token ELSE account_token END AS payer,
            CASE direction WHEN 'credit' THEN account_token ELSE counterparty_token END AS payee
     FROM (
@@ -167,14 +167,17 @@ _LEGS = f"""
         UNION
         SELECT touched.token, t.* FROM touched JOIN scheme_payment USING (scheme_id) JOIN transactions t
         USING (transaction_token))
+    LEFT JOIN (
+        SELECT DISTINCT token, transaction_token, true AS of_scheme FROM touched JOIN scheme_payment USING (scheme_id))
+    USING (token, transaction_token)
     WHERE counterparty_token IS NOT NULL"""
 
 # A payment between two accounts of the bank is booked at both; the greater of the two counts is the number of payments.
 _EDGES = f"""
     SELECT token, payer, payee, currency, CAST(sum(times) AS BIGINT) AS payments, sum(times * amount) AS amount,
-           min(booked_at) AS first_at, max(booked_at) AS last_at
+           min(booked_at) AS first_at, max(booked_at) AS last_at, bool_or(of_scheme) AS of_scheme
     FROM (
-        SELECT token, payer, payee, currency, amount, booked_at,
+        SELECT token, payer, payee, currency, amount, booked_at, bool_or(of_scheme) AS of_scheme,
                greatest(count(*) FILTER (direction = 'credit'), count(*) FILTER (direction IS DISTINCT FROM 'credit'))
                AS times
         FROM ({_LEGS}) GROUP BY ALL)
@@ -184,7 +187,9 @@ _EDGES = f"""
 def _queries(limits: EvidenceLimits) -> dict[str, str]:
     """What is read per customer, each in an order that depends on its content alone."""
     listed_edges = f"""SELECT * FROM ({_EDGES})
-        QUALIFY row_number() OVER (PARTITION BY token ORDER BY amount DESC, payer, payee, currency) <= {limits.edges}"""
+        QUALIFY row_number() OVER (
+            PARTITION BY token ORDER BY of_scheme DESC, amount DESC, payer, payee, currency
+        ) <= {limits.edges}"""
     return {
         "transactions": f"""
             SELECT token, transaction_token, booked_at, direction, {_MONEY} AS amount, currency, channel, country,

@@ -43,6 +43,16 @@ def cases_table(officer: bool) -> str:
 
 
 def filed_cases(connection: database.Connection, model: str) -> set[int]:
-    """Cases of a model with a report, in an officer's transaction."""
-    found = database.execute(connection, "SELECT case_no FROM sar.case_now WHERE filed AND model = :model", model=model)
+    """Cases of a model for which a report was ever filed, reopened or not, in an officer's transaction."""
+    found = database.execute(
+        connection,
+        "SELECT DISTINCT case_no FROM sar.closing JOIN vigil.case_now USING (case_no) WHERE filed AND model = :model",
+        model=model,
+    )
     return {row["case_no"] for row in found}
+
+
+def filed_closings(connection: database.Connection, case_no: int) -> set[int]:
+    """Versions of a case at which it was closed with a report, in an officer's transaction."""
+    found = database.execute(connection, "SELECT seq FROM sar.closing WHERE filed AND case_no = :no", no=case_no)
+    return {row["seq"] for row in found}

@@ -111,13 +111,23 @@ def _print_subgraph(console: Console, kept: dict[str, Any], most: int) -> None:
     def name(token: str) -> str:
         return _short(token) + (" (own)" if token in own else "") + (f" [{part[token]}]" if token in part else "")
 
-    edges = sorted(kept["edges"], key=lambda e: (-float(e["amount"]), e["payer"], e["payee"]))[:most]
+    edges = sorted(kept["edges"], key=lambda e: (not e["of_scheme"], -float(e["amount"]), e["payer"], e["payee"]))[
+        :most
+    ]
     rows = [
-        (name(e["payer"]), name(e["payee"]), e["payments"], _money(e["amount"]), _on(e["first_at"]), _on(e["last_at"]))
+        (
+            name(e["payer"]),
+            name(e["payee"]),
+            e["payments"],
+            _money(e["amount"]),
+            _on(e["first_at"]),
+            _on(e["last_at"]),
+            "yes" if e["of_scheme"] else "",
+        )
         for e in edges
     ]
     title = f"Subgraph: {len(kept['members']):,} accounts, {len(rows):,} of {kept['edges_total']:,} edges"
-    _table(console, title, ("from account", "to account", "payments", "amount", "from", "to"), rows)
+    _table(console, title, ("from account", "to account", "payments", "amount", "from", "to", "in a scheme"), rows)
 
 
 def print_lines(found: Lines) -> None:

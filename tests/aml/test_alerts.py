@@ -82,6 +82,7 @@ def test_evidence_holds_what_caused_the_alert(bank: Settings) -> None:
     edges = {(e["payer"], e["payee"]): (e["payments"], e["amount"]) for e in kept["edges"]}
     assert edges[token("ann-1"), token("y-1")] == (2, "150.25")
     assert edges[token("bob-1"), token("ann-1")] == (1, "700.00")
+    assert [(e["payer"], e["payee"]) for e in kept["edges"] if e["of_scheme"]] == [(token("x-1"), token("ann-1"))]
     own = {m["account_token"] for m in kept["members"] if m["own"]}
     assert own == {token("ann-1")}
     assert kept["share_of_parts"] == {"anomaly": 0.3, "supervised": 0.5, "typologies": 0.2}

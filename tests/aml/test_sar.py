@@ -15,6 +15,7 @@ from pipelines import database
 from pipelines.aml import cases as desk
 from pipelines.aml.alerts import raise_alerts
 from pipelines.aml.desk import acting
+from pipelines.aml.lines import lines
 from pipelines.contracts import Blocked
 from pipelines.settings import REPOSITORY, Settings
 
@@ -70,6 +71,19 @@ def test_officers_see_the_report_and_investigators_a_valuable_case(two_closed: t
     listed = desk.cases(bank, MODEL.name, state="closed")
     assert {c.outcome for c in listed} == {"valuable"}
     assert desk.outcomes_of(desk.cases(bank, MODEL.name, state="all", officer=True)) == {"sar_filed": 1, "valuable": 1}
+
+
+def test_a_report_stays_known_to_officers_when_its_case_is_opened_again(two_closed: tuple[Settings, int, int]) -> None:
+    bank, filed, _ = two_closed
+    desk.reopen(bank, filed, by=ANNA, note="New payments.")
+    desk.start(bank, filed, by=ANNA)
+    desk.close(bank, filed, "valuable", by=ANNA)
+    told = desk.case_file(bank, filed, officer=True)
+    assert [e.outcome for e in told.events if e.action == "closed"] == ["sar_filed", "valuable"]
+    reports = lines(bank, MODEL, DAY, DAY, officer=True).reports
+    assert reports is not None
+    assert reports[0].filed.productive == 1
+    assert "sar" not in desk.case_file(bank, filed).model_dump_json()
 
 
 @pytest.mark.parametrize("statement", ["SELECT * FROM sar.closing", "SELECT * FROM sar.case_now", "TABLE sar.closing"])
