@@ -1,4 +1,4 @@
-"""From pinned rows to a registered version: leakage check, time split, two algorithms, calibration, evidence, artefact.
+"""From pinned rows to a registered version: leakage check, time split, three algorithms, calibration, evidence, artefact.
 
 The night scores without training, so nothing that only training needs is imported before it is called.
 """

@@ -8,8 +8,8 @@
 
 log odds = intercept + the sum over the parts of weight * evidence. The evidence of a typology is -ln(1 - points), so several
 add up; both it and the anomaly's are 0 for a row with nothing to be said. Weights are found by logistic regression on the
-held-out labelled rows, which none of the parts learnt from, with each weight at least `least_weight` (never below 0): no part
-can lower the score, and what investigations have not found yet can still raise it.
+held-out labelled rows, which no part was fitted on, with each weight at least `least_weight` (never below 0): no part can
+lower the score, and what investigations have not found yet can still raise it.
 
 A part that has no value (it failed on the row) counts as the highest evidence there is, and the row goes to a person: what is
 not known must not make anybody look harmless.
@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
-from pipelines.contracts import DataFault, Value
+from pipelines.contracts import DataFault, EvidenceMissing, Value
 from pipelines.evaluation.metrics import Labels, Scores
 from pipelines.spec import TypologyPack
 from pipelines.training import catboost_model, isolation, rules
@@ -79,7 +79,8 @@ class Combination(Value):
     """How the parts are put together.
 
     Attributes:
-        may_be_absent: features whose absence was a declared state in training.
+        may_be_absent: the model's features whose absence was a declared state in training, whichever the typologies name, so
+            that another pack can be tried on the same version.
     """
 
     format: str = "vigil-combined-1"
@@ -256,9 +257,16 @@ def weigh(evidence: Evidence, label: Labels, least: float) -> tuple[dict[str, fl
 
     The logistic regression with a ridge penalty of 1/2 on the weights, as scikit-learn's with C = 1, which has no bounds; by
     L-BFGS-B (Byrd, Lu, Nocedal and Zhu, 1995). The problem is convex, so the start does not matter.
+
+    Raises EvidenceMissing when a part has no value for a row: what is weighed must be there.
     """
     from scipy.optimize import minimize
 
+    if absent := int((~np.isfinite(evidence)).any(axis=1).sum()):
+        raise EvidenceMissing(
+            f"{absent} of {len(label)} held-out rows lack a part of the score, so the parts cannot be weighed. Nothing was "
+            "registered. Look at the features of the latest development dates."
+        )
     signs = np.where(label == 1, 1.0, -1.0)
 
     def loss(point: Scores) -> tuple[float, Scores]:
@@ -285,7 +293,7 @@ def _views(recipe: Recipe, pack: TypologyPack, rows: Rows, supervised: CatBoostM
         trees=own.trees,
         max_samples=own.max_samples,
     )
-    may_be_absent = tuple(name for name in pack.features if recipe.features[name].missing == "allowed")
+    may_be_absent = tuple(name for name, feature in recipe.features.items() if feature.missing == "allowed")
     return Views(supervised, forest, pack, may_be_absent)
 
 

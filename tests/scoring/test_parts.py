@@ -14,11 +14,13 @@ from pipelines.lake import Lake, connect
 from pipelines.registry import bootstrap
 from pipelines.scoring import publish, score, verify_batch
 from pipelines.scoring.judge import Rules, judge, with_more_review
+from pipelines.scoring.stream import PART_COLUMNS, load_staged, part_columns
 from pipelines.settings import Settings
 from pipelines.spec import Feature
 from pipelines.training.artefact import load_verified
 
 DAY = date(2026, 6, 30)
+NEXT = date(2026, 7, 1)
 ROWS = 2_000
 COLUMNS = ["account_token", "probability", "review_reason", "part_supervised", "part_anomaly", "part_typologies"]
 
@@ -106,6 +108,22 @@ def test_other_models_have_the_columns_they_always_had(bank: Settings) -> None:
     assert list(lake_rows(bank, "scores/small")[0]) == [
         *("account_token", "probability", "route", "review_reason", "batch_id", "model_version", "business_date")
     ]
+
+
+def test_a_batch_without_parts_after_one_with_them_has_none(in_parts: Settings) -> None:
+    """A champion of another algorithm follows: the lake's table keeps the columns, its rows have nothing in them."""
+    batch = score(in_parts, IN_PARTS, DAY)
+    with connect(in_parts) as connection:
+        load_staged(in_parts, connection, IN_PARTS, batch)
+        assert part_columns(connection, "scored") == tuple(PART_COLUMNS)
+        plain = connection.sql(
+            f"SELECT token AS account_token, probability, review_reason, DATE '{NEXT}' AS business_date FROM scored"
+        ).to_arrow_table()
+    version = Lake(in_parts).replace_date("staging_scores/in_parts", NEXT, plain)
+    later = batch.model_copy(update={"business_date": NEXT, "staged": f"staging_scores/in_parts@{version}"})
+    with connect(in_parts) as connection:
+        load_staged(in_parts, connection, IN_PARTS, later)
+        assert connection.execute("SELECT count(*), count(part_anomaly) FROM scored").fetchone() == (ROWS, 0)
 
 
 def test_more_reasons_come_after_those_there_are() -> None:

@@ -11,7 +11,7 @@ import pytest
 from lender import FEATURES, MODEL, random_rows
 from typology_packs import DOCUMENT, PACK, partly_labelled
 
-from pipelines.contracts import Blocked, DataFault
+from pipelines.contracts import Blocked, DataFault, EvidenceMissing
 from pipelines.evaluation.metrics import auc
 from pipelines.spec import Model, TypologyPack
 from pipelines.training import algorithms, artefact, catboost_model, combined
@@ -251,6 +251,13 @@ def test_a_part_that_speaks_against_the_label_weighs_the_least_it_may(least: flo
     assert weights["anomaly"] == least
     assert weights["supervised"] > 0.8
     assert weights["typologies"] >= least
+
+
+def test_parts_that_are_not_all_there_are_not_weighed() -> None:
+    evidence = np.ones((10, 3))
+    evidence[3, 1] = np.nan
+    with pytest.raises(EvidenceMissing, match="1 of 10 held-out rows lack a part"):
+        weigh(evidence, np.arange(10, dtype=np.int8) % 2, 0.1)
 
 
 @pytest.mark.parametrize(
