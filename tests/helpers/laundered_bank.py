@@ -61,18 +61,14 @@ class LaunderedBank:
             if not sources or contract.source in sources:
                 night.ingest(self.settings, contract, on)
 
-    def take_in_all(self) -> None:
-        for on in self.dates:
-            self.take_in(on=on)
-
     @cached_property
     def dates(self) -> list[date]:
         return ingest.available_dates(self.settings, self.contract("customer_snapshots"))
 
-    def train(self) -> tuple[TrainedVersion, ...]:
-        """Train as of the last date, as `python -m pipelines train` does."""
-        features.build_history(self.settings, self.model, features.training_dates(self.settings, self.model, END))
-        return training.train(self.settings, self.model, END)
+    def train(self, as_of: date) -> tuple[TrainedVersion, ...]:
+        """Train as `python -m pipelines train` does."""
+        features.build_history(self.settings, self.model, features.training_dates(self.settings, self.model, as_of))
+        return training.train(self.settings, self.model, as_of)
 
     def score(self, on: date) -> None:
         """From features to published scores."""
@@ -127,7 +123,7 @@ def make_bank(postgres: EmbeddedPostgres, home: Path, **bank: Any) -> LaunderedB
     # A few thousand customers have fewer investigations than a bank; everything else is the policy as it is.
     _change(settings.project / "policies" / "internal_aml.yaml", training={"min_rows": 100, "min_events": 25})
     database.migrate(settings)
-    generate(settings.sources, end=END, months=12, downturn=None, **bank)
+    generate(settings.sources, **({"end": END, "months": 12, "downturn": None} | bank))
     return LaunderedBank(settings)
 
 
