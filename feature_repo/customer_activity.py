@@ -2,8 +2,8 @@
 the customer's own past and peers.
 
 Windows count days of booking that end on the business date, included. Everybody in the population has a row; who made no
-payment has zeros. When whole days of bookings are missing at the bank, nobody's payments can be counted, and every feature
-is absent: the model file sends such rows to review.
+payment has zeros. When a day of bookings or a nightly file is missing at the bank, nobody's payments can be counted, and every
+feature is absent: the model file sends such rows to review.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pipelines.spec import load_activity_limits
 LIMITS = load_activity_limits(Path(__file__).resolve().parents[1] / "policies", "aml_activity")
 WINDOWS = (1, 7, 30, 90)
 HISTORY_DAYS = 215
+KNOWN_BEFORE = (90, 125)  # days ago; a month-end is always among them
 
 
 @feature_view(entity="customer", sources=("customer_snapshots", "transactions"), ttl_days=40, history_days=HISTORY_DAYS)
@@ -29,9 +30,12 @@ def customer_activity(customer_snapshots: ir.Table, transactions: ir.Table, busi
     joined = today.select("customer_token", "segment").left_join(
         _sums(payments), "customer_token", rname="summed_{name}"
     )
-    joined = joined.left_join(_awakening(payments), "customer_token", rname="woken_{name}")
+    joined = joined.left_join(
+        _awakening(payments, _known_before(customer_snapshots, business_date)), "customer_token", rname="woken_{name}"
+    )
     counted = _counted(joined.drop("summed_customer_token", "woken_customer_token"))
-    return _against_peers(counted.cross_join(_completeness(payments)))
+    missing = _missing_deliveries(customer_snapshots, transactions, business_date)
+    return _against_peers(counted.cross_join(_completeness(payments, missing)))
 
 
 def _payments(transactions: ir.Table, business_date: ir.DateScalar) -> ir.Table:
@@ -85,11 +89,27 @@ def _sums(payments: ir.Table) -> ir.Table:
     )
 
 
-def _awakening(payments: ir.Table) -> ir.Table:
-    """The longest silence of an account that ended within the last 30 days, and what woken accounts have moved since."""
+def _known_before(customer_snapshots: ir.Table, business_date: ir.DateScalar) -> ir.Table:
+    """Since how many days, at least, somebody is a customer who already was one three months ago."""
+    latest, earliest = KNOWN_BEFORE
+    on = customer_snapshots.business_date
+    then = customer_snapshots.filter(on >= business_date - ibis.interval(days=earliest))
+    then = then.filter(then.business_date <= business_date - ibis.interval(days=latest))
+    return then.group_by("customer_token").agg(known=business_date.delta(then.business_date.min(), unit="day"))
+
+
+def _awakening(payments: ir.Table, known_before: ir.Table) -> ir.Table:
+    """The longest silence of an account that ended within the last 30 days, and what woken accounts have moved since.
+
+    An account of an old customer that was never used in the whole history was silent for as long as the customer is known
+    and the bank's bookings are.
+    """
     by_day = payments.group_by("customer_token", "account_token", "booked_on", "age").agg(amount=payments.amount.sum())
+    by_day = by_day.left_join(known_before, "customer_token", rname="known_{name}")
+    by_day = by_day.cross_join(payments.agg(oldest=payments.age.max()))
     before = by_day.age.lag().over(group_by=["customer_token", "account_token"], order_by="booked_on")
-    gaps = by_day.mutate(silence=before - by_day.age)
+    unused = ibis.ifelse(by_day.known.notnull(), ibis.least(by_day.known, by_day.oldest), None)
+    gaps = by_day.mutate(silence=before.fill_null(unused) - by_day.age)
     recent = gaps.filter(gaps.age < 30)
     accounts = recent.group_by("customer_token", "account_token").agg(
         silence=recent.silence.max(), moved=recent.amount.sum()
@@ -100,10 +120,21 @@ def _awakening(payments: ir.Table) -> ir.Table:
     )
 
 
-def _completeness(payments: ir.Table) -> ir.Table:
-    """One row: whether the bank booked something on nearly every one of the last 30 days."""
-    recent = payments.filter(payments.age < 30)
-    return recent.agg(complete=30 - recent.booked_on.nunique() <= LIMITS.max_days_without_bookings)
+def _missing_deliveries(customer_snapshots: ir.Table, transactions: ir.Table, business_date: ir.DateScalar) -> ir.Table:
+    """One row: business dates of the longest window for which the bank has customers, but no file of transactions came."""
+    within = [
+        source.filter(source.business_date > business_date - ibis.interval(days=WINDOWS[-1])).select("business_date")
+        for source in (customer_snapshots, transactions)
+    ]
+    expected, came = (dates.distinct() for dates in within)
+    return expected.anti_join(came, "business_date").agg(missing=lambda dates: dates.count())
+
+
+def _completeness(payments: ir.Table, missing_deliveries: ir.Table) -> ir.Table:
+    """One row: whether the bank booked something on nearly every day of the longest window, and nearly every file came."""
+    recent = payments.filter(payments.age < WINDOWS[-1])
+    days = recent.agg(silent=WINDOWS[-1] - recent.booked_on.nunique()).cross_join(missing_deliveries)
+    return days.select(complete=ibis.greatest(days.silent, days.missing) <= LIMITS.max_days_without_bookings)
 
 
 def _counted(joined: ir.Table) -> ir.Table:

@@ -32,7 +32,8 @@ class Night(Value):
 
 
 class Gap(Value):
-    """A business date whose scores are missing or older than their sources, with the command that puts it right."""
+    """A business date whose scores are missing or older than their sources, or a source that did not come for a date; with the
+    command that puts it right."""
 
     model: str
     business_date: date
@@ -53,8 +54,8 @@ def published(settings: Settings, model: Model) -> tuple[Night, ...]:
 
 
 def gaps(settings: Settings, model: Model) -> tuple[Gap, ...]:
-    """Business dates from the first published one on that readers do not have, or have from rows replaced since; and for an
-    AML model those whose published scores have not become alerts.
+    """Business dates from the first published one on that readers do not have, have from rows replaced since or, of an AML
+    model, have without alerts; and sources that are missing for a date, since when later nights may rest on less than happened.
 
     A missed night is not run again by the scheduler, nor is a night whose source was corrected by hand; this is how both
     are found. Oldest first. Empty when nothing was ever published.
@@ -69,7 +70,8 @@ def gaps(settings: Settings, model: Model) -> tuple[Gap, ...]:
     why = dict.fromkeys(silent, "its scores are published, but no alerts were raised from them")
     why |= {on: "nothing was published" for on in there if on > min(seen) and on not in seen}
     why |= {on: f"published before {source} was taken in again" for on, source in _replaced(settings, model)}
-    return tuple(_gap(model, on, why[on]) for on in sorted(why))
+    nights = [_gap(model, on, why[on]) for on in sorted(why)]
+    return tuple(sorted([*_not_delivered(settings, model), *nights], key=lambda gap: gap.business_date))
 
 
 class FailedRun(Value):
@@ -136,6 +138,28 @@ def _without_alerts(settings: Settings, model: Model) -> list[date]:
         model=model.name,
     )
     return [row["business_date"] for row in found]
+
+
+def _not_delivered(settings: Settings, model: Model) -> list[Gap]:
+    """Dates of the population, from a nightly source's first one on, for which that source was never published."""
+    found = database.rows(
+        settings,
+        "SELECT s.source, p.business_date FROM (SELECT source, min(business_date) AS since FROM vigil.source_publication "
+        "WHERE source = ANY(:sources) GROUP BY source) s JOIN (SELECT DISTINCT business_date FROM vigil.source_publication "
+        "WHERE source = :population) p ON p.business_date > s.since WHERE NOT EXISTS (SELECT FROM vigil.source_publication o "
+        "WHERE o.source = s.source AND o.business_date = p.business_date) ORDER BY 2, 1",
+        sources=[s for s in model.sources if load_contract(settings.expectations, s).business_date.cadence == "day"],
+        population=model.population,
+    )
+    return [
+        Gap(
+            model=model.name,
+            business_date=row["business_date"],
+            why=f"{row['source']} was not taken in, {model.population} was",
+            next_command=f"python -m pipelines ingest --source {row['source']} --date {row['business_date']}",
+        )
+        for row in found
+    ]
 
 
 def _gap(model: Model, on: date, why: str) -> Gap:

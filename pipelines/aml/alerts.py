@@ -7,6 +7,7 @@ that run and case numbers have no gaps and a killed night leaves none.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -25,6 +26,7 @@ from pipelines.spec import AlertLimits, Model, Policy
 
 DRAWN = "drawn below the line"
 _ID_DIGITS = 16
+_WORST = 3
 
 
 def raise_alerts(
@@ -36,8 +38,8 @@ def raise_alerts(
         evidence: where the evidence comes from; by default the lake's transactions with the model's typologies.
 
     Raises:
-        Blocked: nothing was published, the policy has no alerts section or one whose change was not replayed, or there are
-            no transactions to give a reason from.
+        Blocked: nothing was published, the policy has no alerts section or one whose change was not replayed, there are no
+            transactions to give a reason from, or more rows need review than the policy allows a night.
         DataFault: the lake does not hold the published rows.
         ConnectionBroken: Postgres or the lake did not answer; running again is safe.
     """
@@ -80,6 +82,7 @@ class _Night:
         desk = state.desk(self.connection, self.model.name, self.batch.business_date)
         rows = candidates(self.settings, self.model, self.batch, self.limits, desk)
         chosen = select(self.limits, rows, desk, model=self.model.name, business_date=self.batch.business_date)
+        self._require_few_in_review(chosen.review)
         alerts = self._alerts(chosen, attempt)
         found = self._find(alerts)
         grouped = self._group(alerts, found)
@@ -91,6 +94,21 @@ class _Night:
         records.insert_held(self.connection, run, chosen.held)
         records.withdraw_empty_cases(self.connection, run.run_no, superseded.cases)
         return run
+
+    def _require_few_in_review(self, review: Sequence[Raised]) -> None:
+        """An input that everybody lacks is one fault to repair: as many review items as customers would bury the alerts."""
+        limit = self.limits.max_review_items
+        if len(review) <= limit:
+            return
+        reasons = Counter(reason for raised in review for reason in raised.candidate.reasons)
+        worst = ", ".join(f"{reason}: {rows:,}" for reason, rows in sorted(reasons.items(), key=_most_first)[:_WORST])
+        model, on = self.model.name, self.batch.business_date
+        raise Blocked(
+            f"model {model} on {on}: {len(review):,} rows need review, allowed are {limit:,} a night ({worst}; policy "
+            f"{self.policy.policy} {self.policy.version}). Nothing was raised; the scores stay published. Find the missing "
+            f"input with `python -m pipelines status --model {model}`, take it in, then run: "
+            f"python -m pipelines night --model {model} --date {on}"
+        )
 
     def _alerts(self, chosen: Selection, attempt: int) -> list[records.NewAlert]:
         kinds: list[tuple[records.Kind, Sequence[Raised]]] = [
@@ -167,3 +185,7 @@ class _Night:
             links_refused=grouped.refused,
             already_raised=False,
         )
+
+
+def _most_first(reason: tuple[str, int]) -> tuple[int, str]:
+    return -reason[1], reason[0]

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines import database
-from pipelines.contracts import DataFault, FeatureSnapshot, fingerprint
+from pipelines.contracts import Blocked, DataFault, FeatureSnapshot, fingerprint
 from pipelines.features.definitions import Definitions, FeatureViewDefinition, closest, contract_table, load_definitions
 from pipelines.features.point_in_time import EVENT_TIMESTAMP, JoinedView, point_in_time_join
 from pipelines.features.records import ViewBuild, last_snapshot, record_snapshot
@@ -25,6 +25,7 @@ from pipelines.features.views import (
     source_slices,
     view_table,
 )
+from pipelines.ingest import manifest
 from pipelines.lake import PARTITION, Lake, Slice, connect
 from pipelines.settings import Settings
 from pipelines.spec import Model, load_contract
@@ -85,12 +86,14 @@ def build(settings: Settings, model: Model, business_date: date) -> FeatureSnaps
     not made again.
 
     Raises:
+        Blocked: a nightly source that a view reads was not published for the date.
         DataFault: the population has no row that day or an entity twice, or a view cannot be built.
     """
     views = model_views(settings, model)
     lake = Lake(settings)
     slices = source_slices(lake, views.sources, business_date - views.longest_history, business_date)
     population = _population(model, slices[model.population], business_date)
+    _require_delivered(settings, model, slices, business_date)
     builds = [build_view(settings, view, business_date, slices) for view in views.compiled.values()]
     windows = {name: _window(lake, view.definition, business_date) for name, view in views.compiled.items()}
     digest = fingerprint(model.feature_names, population.files, *(f"{n}: {w.files}" for n, w in windows.items()))
@@ -164,6 +167,23 @@ def _population(model: Model, part: Slice, business_date: date) -> Slice:
             f"was built. Run `python -m pipelines ingest --model {model.name} --date {business_date}` first."
         )
     return today
+
+
+def _require_delivered(settings: Settings, model: Model, slices: Mapping[str, Slice], business_date: date) -> None:
+    """A night's features rest on that night's files: what was not delivered would count as nothing that happened.
+
+    A delivery without rows leaves nothing in the lake, so those are looked up among the publications.
+    """
+    nightly = [s for s in slices if load_contract(settings.expectations, s).business_date.cadence == "day"]
+    absent = [
+        s for s in nightly if business_date not in slices[s].dates and manifest(settings, s, business_date) is None
+    ]
+    if absent:
+        raise Blocked(
+            f"model {model.name} on {business_date}: {', '.join(absent)} was not published for this date, so its features "
+            f"would be made of less than happened. No feature was built; the last published scores are still served. "
+            f"Run `python -m pipelines ingest --model {model.name} --date {business_date}` first."
+        )
 
 
 def _window(lake: Lake, definition: FeatureViewDefinition, business_date: date) -> Slice:

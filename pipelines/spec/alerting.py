@@ -92,6 +92,8 @@ class AlertLimits(Strict):
         budget: alerts a night that the team can work; the best ranked are raised.
         least_score: with a budget, nothing below this is raised however much room there is.
         threshold: instead of a budget, everything from this score on is raised.
+        max_review_items: rows of a night that go to review because an input was missing; with more, an input is missing for
+            everybody, nothing is raised, and the input is repaired.
         realert_after_days: no new alert of a customer so soon after the last one or its closing, unless something is new.
         score_rise: something is new when the odds of the score rose by this share, or a typology is met for the first time.
         suppression_max_days: longest suppression of a customer or of a typology for a customer.
@@ -103,6 +105,7 @@ class AlertLimits(Strict):
     budget: Count | None = None
     least_score: Fraction | None = None
     threshold: Fraction | None = None
+    max_review_items: Count
     realert_after_days: Days
     score_rise: Annotated[float, Field(gt=0)]
     suppression_max_days: Days

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -45,10 +45,16 @@ def ask(view: CompiledView) -> Iterator[Callable[..., dict[str, Row]]]:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
 
-        def asked(payments: list[Row], on: date = ON, busy: bool = True) -> dict[str, Row]:
+        def asked(
+            payments: list[Row], on: date = ON, busy: bool = True, customers_on: Sequence[date] = ()
+        ) -> dict[str, Row]:
             connection.execute(
                 "CREATE OR REPLACE TABLE customer_snapshots AS SELECT * FROM (VALUES "
-                + ", ".join(f"('{name}', '{segment}', DATE '{on}')" for name, segment in PEOPLE.items())
+                + ", ".join(
+                    f"('{name}', '{segment}', DATE '{day}')"
+                    for day in {*customers_on, on}
+                    for name, segment in PEOPLE.items()
+                )
                 + ") t(customer_token, segment, business_date)"
             )
             columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
@@ -142,6 +148,15 @@ def test_an_account_that_wakes_though_the_customer_has_another(ask):
     assert (awake["longest_silence_30d"], awake["amount_after_silence_30d"]) == (20, 0.0)
 
 
+def test_an_account_never_used_before_wakes_if_its_customer_is_an_old_one(ask):
+    woken = [got(5, 4_000.0), paid("anna", 4, 3_900.0)]
+    month_end = ON - timedelta(days=91)
+    anna = ask(woken, customers_on=[month_end])["anna"]
+    assert (anna["longest_silence_30d"], anna["amount_after_silence_30d"]) == (86, 7_900.0)
+    assert ask(woken)["anna"]["longest_silence_30d"] == 1, "a new customer's account is new"
+    assert ask(woken, customers_on=[month_end])["carl"]["longest_silence_30d"] is None
+
+
 def test_change_against_the_own_past_and_the_peers(ask):
     steady = [paid("ben", age) for age in range(90)]
     burst = steady + [paid("anna", age) for age in range(90)] + [paid("anna", 1) for _ in range(63)]
@@ -153,10 +168,20 @@ def test_change_against_the_own_past_and_the_peers(ask):
 
 
 def test_days_missing_at_the_whole_bank_make_counts_absent_and_not_small(ask):
-    here = [paid("anna", age) for age in range(30)]
-    assert ask([p for p in here if p["booked_at"].day not in (10, 11)], busy=False)["anna"]["payments_30d"] == 28
-    anna = ask([p for p in here if p["booked_at"].day not in (10, 11, 12)], busy=False)["anna"]
-    assert {name for name, value in anna.items() if value is not None} == NOT_FEATURES
+    here = [paid("anna", age) for age in range(91)]
+    assert ask(here, busy=False)["anna"]["payments_30d"] == 30
+    assert ask(here[:90], busy=False)["anna"]["payments_90d"] == 90
+    for gone in (0, 5, 29, 89):
+        anna = ask([*here[:gone], *here[gone + 1 :]], busy=False)["anna"]
+        assert {name for name, value in anna.items() if value is not None} == NOT_FEATURES
+
+
+def test_a_nightly_file_that_did_not_come_makes_counts_absent_though_later_files_hold_some_of_its_day(ask):
+    late = paid("anna", 7) | {"business_date": ON - timedelta(days=5)}
+    rows = [p for p in (paid("bank", age) for age in range(90)) if p["business_date"] != ON - timedelta(days=7)]
+    days = [ON - timedelta(days=age) for age in range(90)]
+    assert ask([*rows, late], busy=False)["anna"]["payments_30d"] == 1
+    assert ask([*rows, late], busy=False, customers_on=days)["anna"]["payments_30d"] is None
 
 
 def test_no_booking_at_all_is_not_a_quiet_month(ask):
