@@ -15,9 +15,8 @@ from pipelines.spec import load_network_limits
 
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
 LIMITS = load_network_limits(POLICIES, "aml_network")
-EXPOSURE = [name for name in network.FEATURES if name.startswith("exposed_")]
-COUNTS = [name for name, kind in network.FEATURES.items() if kind == "integer" and name not in EXPOSURE]
-AMOUNTS = ["pass_through_amount_30d", "cycle_amount"]
+NOT_COUNTED = ("_share", "dwell_", "pass_through_share")
+"""Parts of the names of what is a share or a time: of nothing there is none."""
 
 
 @computed_view(
@@ -29,18 +28,22 @@ AMOUNTS = ["pass_through_amount_30d", "cycle_amount"]
     code=(network, POLICIES / "aml_network.yaml"),
 )
 def customer_network(connection: duckdb.DuckDBPyConnection, business_date: date) -> str:
-    """The network features of each customer present on the business date; who has no payments touches nobody.
+    """The network features of each customer present on the business date.
 
-    Exposure stays absent for everybody when the investigations known by then do not reach back far enough to tell.
+    Who has no payments has zero of everything that is counted. What cannot be counted for anybody, because the history or
+    the investigations known by then do not reach back far enough, stays absent for everybody.
     """
     found = network.customer_features(connection, business_date, LIMITS)
-    known = "EXISTS (SELECT 1 FROM found WHERE exposed_payments_1 IS NOT NULL)"
-    nothing = (
-        [f"coalesce({name}, 0) AS {name}" for name in (*COUNTS, *AMOUNTS)]
-        + [f"coalesce({name}, CASE WHEN {known} THEN 0 END) AS {name}" for name in EXPOSURE]
-        + [f"coalesce({name}, false) AS {name}" for name, kind in network.FEATURES.items() if kind == "boolean"]
-    )
+    columns = ", ".join(_of_everybody(name, kind) for name, kind in network.FEATURES.items())
     return (
-        f"WITH found AS ({found}) SELECT customer_token, found.* EXCLUDE (customer_token) REPLACE ({', '.join(nothing)}) "
+        f"WITH found AS ({found}) SELECT customer_token, {columns} "
         f"FROM customer_snapshots LEFT JOIN found USING (customer_token) WHERE business_date = DATE '{business_date}'"
     )
+
+
+def _of_everybody(name: str, kind: str) -> str:
+    if kind == "boolean":
+        return f"coalesce({name}, false) AS {name}"
+    if any(part in name for part in NOT_COUNTED):
+        return name
+    return f"coalesce({name}, CASE WHEN (SELECT count({name}) > 0 FROM found) THEN 0 END) AS {name}"

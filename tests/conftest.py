@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from example_fixtures import (  # noqa: F401
     _start_examples_early,
+    amlsim,
     data_folder,
     fraud_handbook,
     lending_club,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.network import ON, connection_to, exponent, write
 from network_bank import limits
 
+from benchmarks.network import ON, connection_to, exponent, write
 from pipelines.aml.network import FEATURES, customer_features
 
 
