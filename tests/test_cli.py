@@ -212,7 +212,7 @@ def test_models_check_finds_a_feature_that_is_known_later(settings, vigil, tmp_p
 
 def test_models_check_finds_a_label_view_that_cannot_run(settings, vigil, tmp_path, monkeypatch):
     project = tmp_path / "project"
-    for folder in ("models", "expectations", "feature_repo"):
+    for folder in ("models", "expectations", "feature_repo", "policies"):
         shutil.copytree(REPOSITORY / folder, project / folder)
     label = project / "feature_repo" / "default_6m.py"
     label.write_text(label.read_text().replace("account_snapshots.days_past_due", "account_snapshots.days_overdue"))
