@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs once, on an empty cluster: one database and one login for each of Airflow, Vigil and MLflow, and no way across.
+# Runs once, on an empty cluster: one database and one login for each of Airflow, Vigil and MLflow, and no way across; and the
+# roles of investigators and SAR officers (docs/aml.md, Who sees what), which Vigil's migration fills.
 set -eu
 for name in airflow vigil mlflow; do
     psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
@@ -9,3 +10,8 @@ CREATE DATABASE :"name" OWNER :"name" ENCODING 'UTF8';
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 SQL
 done
+psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'SQL'
+CREATE ROLE vigil_investigator NOLOGIN;
+CREATE ROLE vigil_sar_officer NOLOGIN;
+GRANT vigil_investigator, vigil_sar_officer TO vigil WITH ADMIN OPTION, SET FALSE, INHERIT FALSE;
+SQL

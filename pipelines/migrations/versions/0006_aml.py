@@ -54,7 +54,8 @@ def _roles() -> None:
                 WHEN duplicate_object OR unique_violation THEN NULL;
                 WHEN insufficient_privilege THEN
                     RAISE EXCEPTION 'role {role} is missing and this login may not create it: let an administrator run '
-                        'CREATE ROLE {role} NOLOGIN, then migrate again (docs/aml.md, Who sees what)';
+                        'CREATE ROLE {role} NOLOGIN; GRANT {role} TO % WITH ADMIN OPTION, SET FALSE, INHERIT FALSE; '
+                        'then migrate again (docs/aml.md, Who sees what)', current_user;
             END $$""")
     for member in (OFFICER, "current_user"):
         op.execute(f"""
