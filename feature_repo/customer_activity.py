@@ -30,7 +30,9 @@ def customer_activity(customer_snapshots: ir.Table, transactions: ir.Table, busi
     joined = today.select("customer_token", "segment").left_join(
         _sums(payments), "customer_token", rname="summed_{name}"
     )
-    joined = joined.left_join(_awakening(payments, _known_before(customer_snapshots, business_date)), "customer_token", rname="woken_{name}")
+    joined = joined.left_join(
+        _awakening(payments, _known_before(customer_snapshots, business_date)), "customer_token", rname="woken_{name}"
+    )
     counted = _counted(joined.drop("summed_customer_token", "woken_customer_token"))
     missing = _missing_deliveries(customer_snapshots, transactions, business_date)
     return _against_peers(counted.cross_join(_completeness(payments, missing)))
@@ -118,9 +120,7 @@ def _awakening(payments: ir.Table, known_before: ir.Table) -> ir.Table:
     )
 
 
-def _missing_deliveries(
-    customer_snapshots: ir.Table, transactions: ir.Table, business_date: ir.DateScalar
-) -> ir.Table:
+def _missing_deliveries(customer_snapshots: ir.Table, transactions: ir.Table, business_date: ir.DateScalar) -> ir.Table:
     """One row: business dates of the longest window for which the bank has customers, but no file of transactions came."""
     within = [
         source.filter(source.business_date > business_date - ibis.interval(days=WINDOWS[-1])).select("business_date")

@@ -16,7 +16,11 @@ from pipelines.spec import load_network_limits
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
 LIMITS = load_network_limits(POLICIES, "aml_network")
 EXPOSURE = [name for name in network.FEATURES if name.startswith("exposed_")]
-COUNTS = [name for name, kind in network.FEATURES.items() if kind == "integer" and name not in (*EXPOSURE, "cycles", "cycle_longest")]
+COUNTS = [
+    name
+    for name, kind in network.FEATURES.items()
+    if kind == "integer" and name not in (*EXPOSURE, "cycles", "cycle_longest")
+]
 AMOUNTS = ["pass_through_amount_30d"]
 OF_CYCLES = ["cycles", "cycle_longest", "cycle_amount"]
 

@@ -175,7 +175,9 @@ def _require_delivered(settings: Settings, model: Model, slices: Mapping[str, Sl
     A delivery without rows leaves nothing in the lake, so those are looked up among the publications.
     """
     nightly = [s for s in slices if load_contract(settings.expectations, s).business_date.cadence == "day"]
-    absent = [s for s in nightly if business_date not in slices[s].dates and manifest(settings, s, business_date) is None]
+    absent = [
+        s for s in nightly if business_date not in slices[s].dates and manifest(settings, s, business_date) is None
+    ]
     if absent:
         raise Blocked(
             f"model {model.name} on {business_date}: {', '.join(absent)} was not published for this date, so its features "
