@@ -82,12 +82,12 @@ def test_ingest_records_as_json_and_the_same_again_as_unchanged(bank, vigil):
     assert code == DONE
     assert sorted(m["source"] for m in manifests) == sorted(SOURCES)
     assert all(m["rows_in"] == m["rows_published"] + m["rows_quarantined"] for m in manifests)
-    _, again, _ = vigil("ingest", "--json", "--date", "2026-05-31")
+    _, again, _ = vigil("ingest", "--model", "credit_default", "--json", "--date", "2026-05-31")
     assert {json.loads(line)["state"] for line in again.splitlines()} == {"unchanged"}
 
 
 def test_quarantined_rows_are_shown_with_line_and_reason_and_without_ids(bank, vigil):
-    _, out, _ = vigil("ingest", "--date", "2026-05-31", "--json")
+    _, out, _ = vigil("ingest", "--model", "credit_default", "--date", "2026-05-31", "--json")
     [taken] = [m for m in map(json.loads, out.splitlines()) if m["source"] == "account_snapshots"]
     reasons = taken["quarantine_reasons"]
     assert reasons
@@ -103,10 +103,10 @@ def test_quarantined_rows_are_shown_with_line_and_reason_and_without_ids(bank, v
 
 
 def test_history_comes_in_many_dates_at_a_time(bank, vigil):
-    code, out, err = vigil("ingest", "--from", "2026-04-01", "--to", "2026-06-29")
+    code, out, err = vigil("ingest", "--model", "credit_default", "--from", "2026-04-01", "--to", "2026-06-29")
     assert code == DONE, err
     assert out.count("published") >= 3 * len(SOURCES)
-    code, out, err = vigil("check", "--date", "2026-06-29")
+    code, out, err = vigil("check", "--model", "credit_default", "--date", "2026-06-29")
     assert (code, out.count(": passed, ")) == (DONE, len(SOURCES)), err
 
 
@@ -129,10 +129,10 @@ def test_sources_in_a_circle_are_refused(bank):
 def test_a_wrong_name_a_missing_file_and_no_date_are_the_data_s_fault(bank, vigil):
     for arguments, words in [
         (("ingest", "--model", "credit_defualt", "--date", "2026-06-30"), "did you mean 'credit_default'"),
-        (("ingest", "--date", "2031-01-31"), "no file"),
-        (("ingest",), "say which business dates"),
-        (("ingest", "--date", "2026-06-30", "--all"), "say which business dates"),
-        (("ingest", "--from", "2031-01-01"), "no business date in that range"),
+        (("ingest", "--model", "credit_default", "--date", "2031-01-31"), "no file"),
+        (("ingest", "--model", "credit_default"), "say which business dates"),
+        (("ingest", "--model", "credit_default", "--date", "2026-06-30", "--all"), "say which business dates"),
+        (("ingest", "--model", "credit_default", "--from", "2031-01-01"), "no business date in that range"),
         (("ingest", "--date", "30.06.2026"), "2026"),
         (("frobnicate",), "No such command"),
     ]:
@@ -143,13 +143,13 @@ def test_a_wrong_name_a_missing_file_and_no_date_are_the_data_s_fault(bank, vigi
 
 
 def test_without_a_champion_the_night_is_blocked_before_anything_is_scored(bank, vigil):
-    code, out, err = vigil("night", "--date", "2026-05-31")
+    code, out, err = vigil("night", "--model", "credit_default", "--date", "2026-05-31")
     assert code == BLOCKED, err
     assert "has no champion" in err
     assert "features of" in out
-    code, _, err = vigil("publish", "--date", "2026-05-31")
+    code, _, err = vigil("publish", "--model", "credit_default", "--date", "2026-05-31")
     assert code == BLOCKED
-    assert vigil("verify", "--date", "2026-05-31")[0] == BLOCKED
+    assert vigil("verify", "--model", "credit_default", "--date", "2026-05-31")[0] == BLOCKED
 
 
 def test_a_database_that_does_not_answer_is_a_broken_connection(settings, vigil, monkeypatch):
@@ -165,17 +165,17 @@ def test_an_unexpected_error_shows_no_value_unless_asked(bank, vigil, monkeypatc
         raise RuntimeError("account DE-4711 is odd")
 
     monkeypatch.setattr(night, "ingest", leak)
-    code, _, err = vigil("ingest", "--date", "2026-05-31")
+    code, _, err = vigil("ingest", "--model", "credit_default", "--date", "2026-05-31")
     assert code == UNEXPECTED
     assert "RuntimeError" in err
     assert "4711" not in err
-    assert "4711" in vigil("ingest", "--date", "2026-05-31", "--debug")[2]
+    assert "4711" in vigil("ingest", "--model", "credit_default", "--date", "2026-05-31", "--debug")[2]
 
 
 def test_models_check_reports_everything_that_is_wrong_at_once(settings, vigil, tmp_path, monkeypatch):
     assert vigil("models", "check")[0] == DONE
     project = tmp_path / "project"
-    for folder in ("models", "expectations", "feature_repo"):
+    for folder in ("models", "expectations", "feature_repo", "policies"):
         (project / folder).mkdir(parents=True)
         for file in (REPOSITORY / folder).iterdir():
             if file.is_file():
@@ -188,14 +188,14 @@ def test_models_check_reports_everything_that_is_wrong_at_once(settings, vigil, 
     monkeypatch.setenv("VIGIL_PROJECT", str(project))
     get_settings.cache_clear()
     code, out, err = vigil("models", "check")
-    assert (code, out) == (DATA_FAULT, "credit_default: wrong\n")
+    assert (code, out) == (DATA_FAULT, "aml_customer: fits together\ncredit_default: wrong\n")
     assert "did you mean 'internal'" in err
     assert "did you mean 'utilisation'" in err
 
 
 def test_models_check_finds_a_feature_that_is_known_later(settings, vigil, tmp_path, monkeypatch):
     project = tmp_path / "project"
-    for folder in ("models", "expectations", "feature_repo"):
+    for folder in ("models", "expectations", "feature_repo", "policies"):
         shutil.copytree(REPOSITORY / folder, project / folder)
     contract = project / "expectations" / "account_snapshots.yaml"
     text = contract.read_text()
@@ -211,7 +211,7 @@ def test_models_check_finds_a_feature_that_is_known_later(settings, vigil, tmp_p
 
 def test_models_check_compares_typologies_with_the_features(settings, vigil, tmp_path, monkeypatch):
     project = tmp_path / "project"
-    for folder in ("models", "expectations", "feature_repo"):
+    for folder in ("models", "expectations", "feature_repo", "policies"):
         shutil.copytree(REPOSITORY / folder, project / folder)
     model_file = project / "models" / "credit_default.yaml"
     model = yaml.safe_load(model_file.read_text())
@@ -224,8 +224,6 @@ def test_models_check_compares_typologies_with_the_features(settings, vigil, tmp
     assert code == DATA_FAULT
     assert "no typology pack file" in err
     pack = DOCUMENT | {"pack": "house_typologies", "typologies": [_typology("utilisatoin")]}
-    (project / "policies").mkdir()
-    (project / "policies" / "internal.yaml").write_text((REPOSITORY / "policies" / "internal.yaml").read_text())
     (project / "policies" / "house_typologies.yaml").write_text(yaml.safe_dump(pack))
     code, _, err = vigil("models", "check", "--model", "credit_default")
     assert code == DATA_FAULT
