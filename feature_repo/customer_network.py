@@ -15,14 +15,9 @@ from pipelines.spec import load_network_limits
 
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
 LIMITS = load_network_limits(POLICIES, "aml_network")
-EXPOSURE = [name for name in network.FEATURES if name.startswith("exposed_")]
-COUNTS = [
-    name
-    for name, kind in network.FEATURES.items()
-    if kind == "integer" and name not in (*EXPOSURE, "cycles", "cycle_longest")
-]
-AMOUNTS = ["pass_through_amount_30d"]
-OF_CYCLES = ["cycles", "cycle_longest", "cycle_amount"]
+NOT_COUNTED = ("_share", "dwell_", "pass_through_share")
+"""Parts of the names of what is a share or a time: of nothing there is none."""
+UNFOLLOWED = "touches_bounded_hub OR touches_unknown_currency"
 
 
 @computed_view(
@@ -34,22 +29,25 @@ OF_CYCLES = ["cycles", "cycle_longest", "cycle_amount"]
     code=(network, POLICIES / "aml_network.yaml"),
 )
 def customer_network(connection: duckdb.DuckDBPyConnection, business_date: date) -> str:
-    """The network features of each customer present on the business date; who has no payments touches nobody.
+    """The network features of each customer present on the business date.
 
-    Exposure stays absent for everybody when the investigations known by then do not reach back far enough to tell. Cycles
-    stay absent for whom none was found while not all could be followed: through a hub, or for want of an amount.
+    Who has no payments has zero of everything that is counted. What cannot be counted for anybody, because the history or
+    the investigations known by then do not reach back far enough, stays absent for everybody; and so do the cycles of whom
+    not all payments could be followed, through a hub or for want of an amount, when none was found.
     """
     found = network.customer_features(connection, business_date, LIMITS)
-    known = "EXISTS (SELECT 1 FROM found WHERE exposed_payments_1 IS NOT NULL)"
-    unfollowed = "found.touches_bounded_hub OR found.touches_unknown_currency"
-    none_found = f"CASE WHEN NOT coalesce({unfollowed}, false) THEN 0 END"
-    nothing = (
-        [f"coalesce(nullif({name}, 0), {none_found}) AS {name}" for name in OF_CYCLES]
-        + [f"coalesce({name}, 0) AS {name}" for name in (*COUNTS, *AMOUNTS)]
-        + [f"coalesce({name}, CASE WHEN {known} THEN 0 END) AS {name}" for name in EXPOSURE]
-        + [f"coalesce({name}, false) AS {name}" for name, kind in network.FEATURES.items() if kind == "boolean"]
-    )
+    columns = ", ".join(_of_everybody(name, kind) for name, kind in network.FEATURES.items())
     return (
-        f"WITH found AS ({found}) SELECT customer_token, found.* EXCLUDE (customer_token) REPLACE ({', '.join(nothing)}) "
+        f"WITH found AS ({found}) SELECT customer_token, {columns} "
         f"FROM customer_snapshots LEFT JOIN found USING (customer_token) WHERE business_date = DATE '{business_date}'"
     )
+
+
+def _of_everybody(name: str, kind: str) -> str:
+    if kind == "boolean":
+        return f"coalesce({name}, false) AS {name}"
+    if any(part in name for part in NOT_COUNTED):
+        return name
+    if name.startswith("cycle"):
+        return f"coalesce(nullif({name}, 0), CASE WHEN NOT coalesce({UNFOLLOWED}, false) THEN 0 END) AS {name}"
+    return f"coalesce({name}, CASE WHEN (SELECT count({name}) > 0 FROM found) THEN 0 END) AS {name}"

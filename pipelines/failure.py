@@ -13,7 +13,8 @@ from datetime import date, datetime
 from pathlib import Path
 
 STEPS = ("ingest", "features", "score", "train")
-MATERIALISE = "materialise"  # the one task of a night that readers of scores do not wait for
+MATERIALISE = "materialise"  # readers of scores do not wait for it
+RAISE_ALERTS = "raise_alerts"  # nor for this: the scores are published before
 KILLED = "killed"
 _MESSAGE_CHARACTERS = 2_000
 
@@ -59,7 +60,8 @@ def next_command(step: str, task: str | None, model: str, business_date: date | 
     """What on-call types after removing the cause; without a business date, what shows the missing ones."""
     if business_date is None:
         return f"python -m pipelines status --model {model}"
-    verb = "feast materialise" if task == MATERIALISE else "train" if step == "train" else "night"
+    own = {MATERIALISE: "feast materialise", RAISE_ALERTS: "raise-alerts"}
+    verb = own.get(task or "") or ("train" if step == "train" else "night")
     return f"python -m pipelines {verb} --model {model} --date {business_date}"
 
 

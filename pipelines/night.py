@@ -37,18 +37,16 @@ def steps(settings: Settings, model: Model, business_date: date) -> list[Step]:
     from pipelines.aml import alerts
 
     contracts = in_order([load_contract(settings.expectations, source) for source in model.sources])
-    return [
+    found: list[Step] = [
         *((f"ingest {c.source}", partial(ingest, settings, c, business_date)) for c in contracts),
         ("build features", partial(features.build, settings, model, business_date)),
         ("check features", partial(quality.check_features, settings, model, business_date)),
         ("score", partial(scoring.score, settings, model, business_date)),
         ("publish", partial(scoring.publish, settings, model, business_date)),
-        *(
-            [("raise alerts", partial(alerts.raise_alerts, settings, model, business_date))]
-            if model.domain == "aml"
-            else []
-        ),
     ]
+    if model.domain == "aml":
+        found.append(("raise alerts", partial(alerts.raise_alerts, settings, model, business_date)))
+    return found
 
 
 def in_order(contracts: Iterable[Contract]) -> list[Contract]:

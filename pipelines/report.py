@@ -54,8 +54,8 @@ def published(settings: Settings, model: Model) -> tuple[Night, ...]:
 
 
 def gaps(settings: Settings, model: Model) -> tuple[Gap, ...]:
-    """Business dates from the first published one on that readers do not have, or have from rows replaced since; and sources
-    that are missing for a date, since when later nights may rest on less than happened.
+    """Business dates from the first published one on that readers do not have, have from rows replaced since or, of an AML
+    model, have without alerts; and sources that are missing for a date, since when later nights may rest on less than happened.
 
     A missed night is not run again by the scheduler, nor is a night whose source was corrected by hand; this is how both
     are found. Oldest first. Empty when nothing was ever published.
@@ -66,7 +66,9 @@ def gaps(settings: Settings, model: Model) -> tuple[Gap, ...]:
     if not seen:
         return ()
     there = available_dates(settings, load_contract(settings.expectations, model.population))
-    why = {on: "nothing was published" for on in there if on > min(seen) and on not in seen}
+    silent = _without_alerts(settings, model) if model.domain == "aml" else []
+    why = dict.fromkeys(silent, "its scores are published, but no alerts were raised from them")
+    why |= {on: "nothing was published" for on in there if on > min(seen) and on not in seen}
     why |= {on: f"published before {source} was taken in again" for on, source in _replaced(settings, model)}
     nights = [_gap(model, on, why[on]) for on in sorted(why)]
     return tuple(sorted([*_not_delivered(settings, model), *nights], key=lambda gap: gap.business_date))
@@ -105,6 +107,8 @@ def _made_good_by(run: FailedRun) -> Step:
     """The step whose good end makes up for the run."""
     if run.task == failure.MATERIALISE:
         return "materialise"
+    if run.task == failure.RAISE_ALERTS:
+        return "raise_alerts"
     return "train" if failure.split_dag_id(run.dag_id)[1] == "train" else "publish"
 
 
@@ -123,6 +127,17 @@ def _replaced(settings: Settings, model: Model) -> list[tuple[date, str]]:
         sources=list(model.sources),
     )
     return [(row["business_date"], row["source"]) for row in found]
+
+
+def _without_alerts(settings: Settings, model: Model) -> list[date]:
+    """Published dates whose present batch nobody raised alerts from."""
+    found = database.rows(
+        settings,
+        "SELECT business_date FROM vigil.published p WHERE model = :model AND NOT EXISTS (SELECT FROM vigil.alert_run r "
+        "WHERE r.model = p.model AND r.business_date = p.business_date AND r.batch_no = p.batch_no)",
+        model=model.name,
+    )
+    return [row["business_date"] for row in found]
 
 
 def _not_delivered(settings: Settings, model: Model) -> list[Gap]:

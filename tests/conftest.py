@@ -12,7 +12,15 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from example_fixtures import _start_examples_early, data_folder, lending_club, running, uci_default  # noqa: F401
+from example_fixtures import (  # noqa: F401
+    _start_examples_early,
+    amlsim,
+    data_folder,
+    fraud_handbook,
+    lending_club,
+    running,
+    uci_default,
+)
 from sqlalchemy import create_engine, text
 
 from pipelines import database

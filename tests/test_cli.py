@@ -71,6 +71,7 @@ def test_help_names_every_command_and_every_exit_code(vigil):
         "night",
         "status",
         "verify",
+        "performance",
     ):
         assert f" {command} " in out
     assert "0 done, 2 the data or a file is wrong, 3 blocked by a gate, 4 a" in out
@@ -207,6 +208,19 @@ def test_models_check_finds_a_feature_that_is_known_later(settings, vigil, tmp_p
     code, _, err = vigil("models", "check")
     assert code == DATA_FAULT
     assert "utilisation comes from account_snapshots.balance, known only after the event" in err
+
+
+def test_models_check_finds_a_label_view_that_cannot_run(settings, vigil, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    for folder in ("models", "expectations", "feature_repo"):
+        shutil.copytree(REPOSITORY / folder, project / folder)
+    label = project / "feature_repo" / "default_6m.py"
+    label.write_text(label.read_text().replace("account_snapshots.days_past_due", "account_snapshots.days_overdue"))
+    monkeypatch.setenv("VIGIL_PROJECT", str(project))
+    get_settings.cache_clear()
+    code, _, err = vigil("models", "check")
+    assert code == DATA_FAULT
+    assert "default_6m: the function failed with AttributeError" in err
 
 
 def test_models_check_compares_typologies_with_the_features(settings, vigil, tmp_path, monkeypatch):

@@ -69,6 +69,7 @@ def test_only_our_own_messages_leave_the_process():
             date(2026, 6, 30),
             "python -m pipelines feast materialise --model m --date 2026-06-30",
         ),
+        ("score", "raise_alerts", date(2026, 6, 30), "python -m pipelines raise-alerts --model m --date 2026-06-30"),
         ("ingest", "land", None, "python -m pipelines status --model m"),
     ],
 )

@@ -164,6 +164,25 @@ def test_what_failed_on_the_way_to_the_online_store_is_made_good_there(machine, 
     assert report.failed_runs(machine, model) == ()
 
 
+def test_alerts_that_failed_are_made_good_by_raising_them(machine, model):
+    fail(machine, "score", SUNDAY, datetime(2026, 6, 29, 2, tzinfo=UTC), task="raise_alerts")
+    (run,) = report.failed_runs(machine, model)
+    assert run.next_command == "python -m pipelines raise-alerts --model credit_default --date 2026-06-28"
+    with database.transaction(machine) as connection:
+        completion.record(connection, model.name, "raise_alerts", SUNDAY)
+    assert report.failed_runs(machine, model) == ()
+
+
+def test_published_scores_of_an_aml_model_without_alerts_are_a_gap(machine, model):
+    publish(machine, MONDAY, "b")
+    publish(machine, TUESDAY, "c")
+    aml = model.model_copy(update={"domain": "aml"})
+    found = report.gaps(machine, aml)
+    assert [gap.business_date for gap in found] == [SUNDAY, MONDAY, TUESDAY]
+    assert {gap.why for gap in found} == {"its scores are published, but no alerts were raised from them"}
+    assert report.gaps(machine, model) == ()
+
+
 def test_status_says_all_of_it(machine, capsys):
     fail(machine, "ingest", TUESDAY, datetime(2026, 7, 1, 2, tzinfo=UTC))
     assert main(["status", "--json"]) == 0

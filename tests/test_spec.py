@@ -18,6 +18,7 @@ from pipelines.spec import (
     Contract,
     Model,
     Policy,
+    Validation,
     load_contract,
     load_model,
     load_policy,
@@ -93,6 +94,13 @@ def written(folder: Path, name: str, content: Any) -> Path:
         ("columns.other_id", {"type": "string", "token": "account"}, "say with `role` what one of them is"),
         ("columns.balance.role", "payer", "role needs a token"),
         ("columns.business_date", {"type": "date"}, "the lake's own name"),
+        ("columns.balance.delay_days", 7, "delay_days needs known: later"),
+        ("columns.account_id", {"type": "string", "token": "account", "known": "later", "delay_days": 7}, "no token"),
+        (
+            "columns.snapshot_date",
+            {"type": "date", "known": "later", "delay_days": 7},
+            "the business date is known from the start",
+        ),
     ],
 )
 def test_a_contract_that_cannot_be_meant(tmp_path: Path, path: str, value: Any, said: str) -> None:
@@ -110,6 +118,30 @@ def test_dates_that_cannot_be_told_apart() -> None:
     with pytest.raises(ValueError, match="cannot be told apart"):
         Contract.model_validate(undated)
     assert Contract.model_validate(changed(undated, "business_date.cadence", "once"))
+
+
+def test_a_source_that_is_an_answer_by_its_rows_delays_no_column() -> None:
+    fraud = {"type": "integer", "known": "later", "delay_days": 7}
+    payment = {"type": "string", "token": "payment"}
+    reports = CONTRACT | {
+        "key": ["payment_id"],
+        "business_date": {"cadence": "day"},
+        "location": {"kind": "files", "path": "{business_date}.csv", "format": "csv"},
+        "columns": {"payment_id": payment, "fraud": fraud},
+        "totals": [],
+    }
+    optional = dict.fromkeys(("volume", "freshness")) | {"references": [], "expectations": []}
+    with pytest.raises(ValueError, match="that a row exists is an answer already"):
+        Contract.model_validate(reports | optional)
+    payments = reports | optional | {"columns": {"payment_id": payment, "amount": {"type": "float"}, "fraud": fraud}}
+    assert Contract.model_validate(payments).delays == {"fraud": 7}
+
+
+def test_keys_that_came_later_change_no_version_that_does_not_use_them() -> None:
+    before = '{"kind":"out_of_time","out_of_time_from":"2026-02-01","out_of_time_months":null,"folds":null,"why_no_time":null}'
+    validation = Validation(kind="out_of_time", out_of_time_from=date(2026, 2, 1))
+    assert validation.fingerprint() == before
+    assert validation.model_copy(update={"out_of_time_to": date(2026, 3, 1)}).fingerprint() != before
 
 
 def test_only_a_file_of_its_own_reaches_back() -> None:
@@ -156,6 +188,21 @@ def test_a_reference_is_of_the_id_without_a_role() -> None:
         ("training.algorithms", ["xgboost"], "training.algorithms"),
         ("training.validation", {"kind": "out_of_time"}, "out_of_time needs exactly one of"),
         ("training.validation", {"kind": "folds", "folds": 5}, "validation by date is the rule"),
+        (
+            "training.validation",
+            {"kind": "out_of_time", "out_of_time_months": 2, "out_of_time_to": "2026-01-31"},
+            "need out_of_time_from",
+        ),
+        (
+            "training.validation",
+            {"kind": "out_of_time", "out_of_time_from": "2026-02-01", "out_of_time_to": "2026-01-31"},
+            "out_of_time_to lies before out_of_time_from",
+        ),
+        (
+            "training.validation",
+            {"kind": "out_of_time", "out_of_time_from": "2026-02-01", "development_to": "2026-02-01"},
+            "development_to must lie before out_of_time_from",
+        ),
         ("schedule.timeout_minutes", 0, "schedule.timeout_minutes"),
         ("schedule.timezone", "Europe/Atlantis", "Europe/Atlantis"),
         ("label.maturity_days", -1, "label.maturity_days"),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from pipelines import database
+from pipelines import completion, database
 from pipelines.aml import records, state
 from pipelines.aml.batch import Batch, candidates, published_batch, segments
 from pipelines.aml.candidates import Candidate, Raised, Selection, select
@@ -49,6 +49,7 @@ def raise_alerts(
         database.lock(connection, "raise alerts")
         batch = published_batch(connection, model, business_date)
         last = records.last_run(connection, model.name, business_date)
+        completion.record(connection, model.name, "raise_alerts", business_date)
         if last is not None and last.batch_no == batch.batch_no:
             return last.record.model_copy(update={"already_raised": True})
         require_replayed(connection, model, policy, limits)

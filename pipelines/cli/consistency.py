@@ -10,6 +10,7 @@ from pipelines.contracts import DataFault, VigilError
 from pipelines.evaluation.leakage import known_later
 from pipelines.features import load_definitions, source_columns
 from pipelines.features.snapshots import model_views
+from pipelines.features.views import compile_labels
 from pipelines.settings import Settings
 from pipelines.spec import Model, load_contract, load_model, load_policy, load_typologies
 
@@ -32,7 +33,7 @@ def problems(settings: Settings, name: str) -> list[str]:
 
 def _features(settings: Settings, model: Model) -> None:
     definitions = load_definitions(settings)
-    definitions.label_view(model.label.view)
+    compile_labels(settings, definitions.label_view(model.label.view))
     model_views(settings, model, definitions)
     lineage = source_columns(settings, model)
     read = {source for columns in lineage.values() for source, _ in columns}

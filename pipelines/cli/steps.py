@@ -176,6 +176,40 @@ def verify(
 
 
 @app.command()
+def performance(
+    model: ModelName = None,
+    from_: FirstDay = None,
+    to: LastDay = None,
+    every: Annotated[bool, typer.Option("--all", help="Every published business date.")] = False,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            "--as-of",
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+            help="Only labels known by then are used; by default the newest ingested date.",
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many a night can be looked at, for the top precision.")] = 100,
+    by: Annotated[
+        str | None, typer.Option(help="Entity that is looked at, e.g. customer; by default the model's.")
+    ] = None,
+) -> None:
+    """Measure published nights by the outcomes known since: how they ranked, and the precision of the highest scores."""
+    from pipelines import report
+    from pipelines.monitoring.performance import performance as measure
+
+    with machine() as settings:
+        chosen = chosen_model(settings, model)
+        seen = [night.business_date for night in report.published(settings, chosen)]
+        on = day(as_of) or _newest(settings, chosen)
+        nights, together = measure(settings, chosen, chosen_days(seen, None, from_, to, every), on, top=top, by=by)
+        columns = [name for name in type(nights[0]).model_fields if name != "model"]
+        output.show_rows(f"{chosen.name} by what was known on {on}", columns, output.as_rows(nights))
+        output.show(together)
+
+
+@app.command()
 def night(
     model: ModelName = None, date_: Day = None, from_: FirstDay = None, to: LastDay = None, every: AllDays = False
 ) -> None:

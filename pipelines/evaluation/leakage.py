@@ -2,7 +2,7 @@
 
 Four questions, each answered by name with a reason a person can act on:
 
-1. Lineage: does the feature come from a column whose contract says `known: later`?
+1. Lineage: does the feature come from a column whose contract says `known: later`, and not when it becomes known?
 2. Time: does it come from a date column that holds dates after the row's own business date? A due date does so honestly;
    then a person writes `known: at_event` beside that column.
 3. Statistics: is it stronger than an honest feature can be, alone or as a ratio to another, or does a group of rows
@@ -150,13 +150,17 @@ def _date_columns(contract: Contract) -> list[str]:
 
 
 def known_later(names: Iterable[str], lineage: Lineage, contracts: Mapping[str, Contract]) -> Iterator[Finding]:
-    """A finding for each feature that comes from a column marked `known: later`. Needs no data."""
+    """A finding for each feature that comes from a column marked `known: later`. Needs no data.
+
+    A column with `delay_days` is none: whatever a feature was made of, its view was shown only values that old.
+    """
     for name in names:
         marked = sorted(
             f"{source}.{contract_column}"
             for source, column in lineage.get(name, ())
             for contract_column, declared in contracts[source].columns.items()
-            if declared.known == "later" and contracts[source].lake_name(contract_column) == column
+            if declared.known == "later" and declared.delay_days is None
+            if contracts[source].lake_name(contract_column) == column
         )
         if marked:
             reason = f"comes from {', '.join(marked)}, known only after the event (`known: later` in expectations/)"

@@ -7,7 +7,7 @@ from pipelines.features.definitions import Definitions, load_definitions
 from pipelines.features.lineage import source_columns
 from pipelines.features.point_in_time import JoinedView, point_in_time_join
 from pipelines.features.snapshots import build, build_history, features_table, snapshot
-from pipelines.features.training_set import TrainingPins, TrainingRows, training_dates, training_rows
+from pipelines.features.training_set import TrainingPins, TrainingRows, known_labels, training_dates, training_rows
 
 __all__ = [
     "Definitions",
@@ -17,6 +17,7 @@ __all__ = [
     "build",
     "build_history",
     "features_table",
+    "known_labels",
     "load_definitions",
     "point_in_time_join",
     "snapshot",

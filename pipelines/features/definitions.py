@@ -225,7 +225,8 @@ def label_view(
     """Declare a function of feature_repo/ as a label view named after the function.
 
     The function takes one Ibis table per source and returns `<entity>_token`, `event_date` (the business date the
-    features are taken at), `label` (0 or 1) and `known_at` (the date from which the label could be known).
+    features are taken at), `label` (0 or 1) and `known_at` (the date from which the label could be known). It may return
+    `judged`: false for a row that nobody would have asked the model about, which may be learnt from and counts in no measure.
 
     With `unlabelled` the label may be NULL: nobody investigated that row of the population, so nobody knows. Such rows are
     never negatives. They teach what is usual, and count in no measure.

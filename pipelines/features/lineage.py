@@ -13,6 +13,9 @@ A source all of whose columns but its ids are `known: later` is known later as a
 the answer, so whatever reads or counts its rows depends on all those columns. The right side of a left join decides
 nothing about the left side's values, until the joined rows are aggregated: then it multiplies them.
 
+A column with `delay_days` counts like one known at the event: a view sees its values only in rows old enough to have them
+(pipelines/features/views.py hides the others), so nothing it makes of them was known later.
+
 A computed view writes its own SQL, which is not traced: each of its features counts as made from every column.
 """
 
@@ -117,8 +120,12 @@ def _every_column(contracts: Iterable[Contract]) -> Columns:
 def _known_later(contract: Contract) -> tuple[Columns, bool]:
     """The columns known later, and whether the whole source is: nothing but its ids is known at the event."""
     columns = {name: column for name, column in contract.columns.items() if not column.protected}
-    later = frozenset((contract.source, contract.lake_name(n)) for n, c in columns.items() if c.known == "later")
-    return later, bool(later) and all(c.known == "later" or c.token for c in columns.values())
+    later = frozenset(
+        (contract.source, contract.lake_name(name))
+        for name, column in columns.items()
+        if column.known == "later" and column.delay_days is None
+    )
+    return later, contract.known_later_as_a_whole
 
 
 class _Tracer:

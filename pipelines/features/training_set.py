@@ -16,6 +16,7 @@ from pipelines.features.records import last_builds
 from pipelines.features.snapshots import POPULATION, ModelViews, joined_view, model_views, row_count
 from pipelines.features.stream import table_digest
 from pipelines.features.views import (
+    JUDGED,
     compile_labels,
     exact_connection,
     inputs_digest,
@@ -27,7 +28,7 @@ from pipelines.features.views import (
 )
 from pipelines.lake import PARTITION, Lake, Slice
 from pipelines.settings import Settings
-from pipelines.spec import Model
+from pipelines.spec import Model, Training
 
 LABEL = "label"
 EVENT_DATE = "event_date"
@@ -50,7 +51,8 @@ class TrainingPins(Value):
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """One row per entity and event: `<entity>_token`, event_date, the features in model order, label (int8).
+    """One row per entity and event: `<entity>_token`, event_date, the features in model order, label (int8), and `judged`
+    (boolean) where the label view has it.
 
     The label is null where the label view is `unlabelled` and nobody had investigated. Sorted by event date and token. `digest`
     is over names, types and values.
@@ -83,6 +85,24 @@ def training_rows(settings: Settings, model: Model, as_of: date, pins: TrainingP
 def training_dates(settings: Settings, model: Model, as_of: date) -> tuple[date, ...]:
     """The event dates of the labels that qualify on `as_of`: what `build_history` must have built before training."""
     return _TrainingSet(settings, model, as_of, None).dates()
+
+
+def known_labels(settings: Settings, model: Model, as_of: date, first: date, last: date) -> pa.Table:
+    """The labels that had arrived and matured on `as_of` of events from `first` to `last`, whatever the model was trained on:
+    `<entity>_token`, event_date, label and judged, true where the label view does not say.
+
+    Raises DataFault when there are none, or the view gives an entity two on one date.
+    """
+    definition = load_definitions(settings).label_view(model.label.view)
+    sql, _ = compile_labels(settings, definition)
+    lake = Lake(settings)
+    with exact_connection(settings) as connection:
+        scan(connection, lake, source_slices(lake, definition.sources, _BEGINNING, as_of))
+        events = f"{EVENT_DATE} BETWEEN DATE '{first}' AND DATE '{last}'"
+        _create_labels(connection, model, definition, sql, as_of, events)
+        judged = JUDGED if JUDGED in connection.table("labels").columns else f"true AS {JUDGED}"
+        known = f"SELECT {model.token}, {EVENT_DATE}, {LABEL}, {judged} FROM labels WHERE {LABEL} IS NOT NULL"
+        return connection.sql(known).to_arrow_table()
 
 
 class _TrainingSet:
@@ -135,15 +155,8 @@ class _TrainingSet:
     def _create_labels(self, connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Slice]) -> None:
         """Table `labels`: the qualifying rows of the label view, checked."""
         scan(connection, self._lake, {source: sources[source] for source in self._label_view.sources})
-        earliest = self._model.training.history_from or _BEGINNING
-        latest = self._as_of - timedelta(days=self._model.label.maturity_days)
-        with readable_errors(f"label view {self._label_view.name} as of {self._as_of}"):
-            connection.execute(
-                f"CREATE TEMP TABLE labels AS SELECT {_arrived(self._label_view, self._as_of)} FROM ({self._label_sql}) "
-                f"WHERE {_qualifies(self._label_view, self._as_of)} "
-                f"AND {EVENT_DATE} BETWEEN DATE '{earliest}' AND DATE '{latest}'"
-            )
-        _check_labels(connection, self._model, self._label_view, self._as_of)
+        events = _events_used(self._model.training)
+        _create_labels(connection, self._model, self._label_view, self._label_sql, self._as_of, events)
 
     def _event_dates(self, connection: duckdb.DuckDBPyConnection) -> tuple[date, ...]:
         found = connection.execute(f"SELECT DISTINCT {EVENT_DATE} FROM labels ORDER BY 1").fetchall()
@@ -198,6 +211,7 @@ class _TrainingSet:
             )  # a join adds nothing up: any order will do
             joined = point_in_time_join(connection, _spine(self._views), views)
             columns = [model.token, EVENT_DATE, *model.feature_names, LABEL]
+            columns += [JUDGED] if JUDGED in joined.columns else []
             table = joined.project(", ".join(f'"{c}"' for c in columns)).to_arrow_table()
         if table.num_rows != row_count(connection, "labels"):
             raise DataFault(
@@ -205,6 +219,31 @@ class _TrainingSet:
                 f"{table.num_rows} rows, so {model.population} has an entity twice on one date. Ingest that date again."
             )
         return table
+
+
+def _create_labels(
+    connection: duckdb.DuckDBPyConnection, model: Model, view: LabelViewDefinition, sql: str, as_of: date, events: str
+) -> None:
+    """Table `labels`: the rows of the label view that had arrived and matured, of the events asked for, checked."""
+    latest = as_of - timedelta(days=model.label.maturity_days)
+    with readable_errors(f"label view {view.name} as of {as_of}"):
+        connection.execute(
+            f"CREATE TEMP TABLE labels AS SELECT {_arrived(view, as_of)} FROM ({sql}) "
+            f"WHERE {_qualifies(view, as_of)} AND {EVENT_DATE} <= DATE '{latest}' AND {events}"
+        )
+    _check_labels(connection, model, view, as_of)
+
+
+def _events_used(training: Training) -> str:
+    """Condition on the event date for what is learnt from or judged: from `history_from` on, without the gap between."""
+    validation = training.validation
+    conditions = [f"{EVENT_DATE} >= DATE '{training.history_from or _BEGINNING}'"]
+    if validation.development_to is not None:
+        learnt, judged = validation.development_to, validation.out_of_time_from
+        conditions.append(f"({EVENT_DATE} <= DATE '{learnt}' OR {EVENT_DATE} >= DATE '{judged}')")
+    if validation.out_of_time_to is not None:
+        conditions.append(f"{EVENT_DATE} <= DATE '{validation.out_of_time_to}'")
+    return " AND ".join(conditions)
 
 
 def _arrived(view: LabelViewDefinition, as_of: date) -> str:
@@ -240,9 +279,10 @@ def _check_unchanged(model: Model, digests: Mapping[str, str], pins: TrainingPin
 
 
 def _check_labels(connection: duckdb.DuckDBPyConnection, model: Model, view: LabelViewDefinition, as_of: date) -> None:
+    judged = f" OR {JUDGED} IS NULL" if JUDGED in connection.table("labels").columns else ""
     ((labelled, absent, repeated, bad),) = connection.execute(
         f"SELECT count({LABEL}), count(*) - count({LABEL}), count(*) - count(DISTINCT ({view.token}, {EVENT_DATE})), "
-        f"count(*) FILTER ({LABEL} NOT IN (0, 1) OR {view.token} IS NULL) FROM labels"
+        f"count(*) FILTER ({LABEL} NOT IN (0, 1) OR {view.token} IS NULL{judged}) FROM labels"
     ).fetchall()
     subject = f"label view {view.name} of model {model.name} as of {as_of}"
     if not labelled and (view.unlabelled or not absent):
@@ -258,4 +298,6 @@ def _check_labels(connection: duckdb.DuckDBPyConnection, model: Model, view: Lab
             "with @label_view(..., unlabelled=True)."
         )
     if bad:
-        raise DataFault(f"{subject}: {bad} rows whose label is not 0 or 1 or whose token is absent. Correct the view.")
+        raise DataFault(
+            f"{subject}: {bad} rows whose label is not 0 or 1, or whose token or `judged` is absent. Correct the view."
+        )

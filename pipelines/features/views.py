@@ -27,12 +27,17 @@ from pipelines.features.records import ViewBuild, last_builds, record_build
 from pipelines.features.stream import write_keyed
 from pipelines.lake import PARTITION, Lake, Slice, connect
 from pipelines.settings import Settings
+from pipelines.spec import load_contract
+
+Delays = Mapping[str, Mapping[str, int]]
 
 # A definition is identified by its SQL at this date: the SQL of another date differs in nothing but the date.
 _REFERENCE_DATE = date(2000, 1, 1)
 _SQL_TYPES = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "string": "VARCHAR"}
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
-_RESERVED = (PARTITION, EVENT_TIMESTAMP, CREATED_TIMESTAMP, "event_date", "label", "known_at")
+JUDGED = "judged"
+_RESERVED = (PARTITION, EVENT_TIMESTAMP, CREATED_TIMESTAMP, "event_date", "label", "known_at", JUDGED)
+_WHOLE = "{source} with what became known later"
 
 
 def view_table(view: str) -> str:
@@ -52,11 +57,13 @@ class CompiledView:
     Attributes:
         features: DuckDB type by feature name: BIGINT, DOUBLE, BOOLEAN or VARCHAR.
         digest: identifies the definition, whatever the date.
+        delays: by source, the columns whose values are hidden in rows younger than so many days.
     """
 
     definition: FeatureViewDefinition
     features: Mapping[str, str]
     digest: str
+    delays: Delays
     _inner: Callable[[duckdb.DuckDBPyConnection, date], str]
 
     def query(self, connection: duckdb.DuckDBPyConnection, business_date: date, created: datetime) -> str:
@@ -80,41 +87,60 @@ def compile_view(settings: Settings, definition: FeatureViewDefinition) -> Compi
             anything but Ibis expressions over its sources. A computed view is checked when its function runs.
     """
     if isinstance(definition, ComputedViewDefinition):
-        return _computed_view(definition)
+        return _computed_view(settings, definition)
     tables = source_tables(settings, definition.sources)
     expression = definition.expression(tables, _REFERENCE_DATE)
     require_traceable(definition, expression)
     features = _feature_types(definition, expression)
     sql = _compiled(definition, expression)
-    digest = fingerprint(definition.name, definition.token, definition.history_days, sorted(features.items()), sql)
+    delays = _delays(settings, definition)
     return CompiledView(
-        definition, features, digest, lambda _, on: _compiled(definition, definition.expression(tables, on))
+        definition,
+        features,
+        _digest(definition, features, delays, sql),
+        delays,
+        lambda _, on: _compiled(definition, definition.expression(tables, on)),
     )
 
 
-def _computed_view(definition: ComputedViewDefinition) -> CompiledView:
+def _computed_view(settings: Settings, definition: ComputedViewDefinition) -> CompiledView:
     """Identified by the content of its code; the paths of the files do not count."""
     features = {name: _SQL_TYPES[kind] for name, kind in definition.features.items()}
     for name in features:
         _require_usable_name(definition, name)
     code = [file.read_text(encoding="utf-8") for file in definition.code]
-    digest = fingerprint(definition.name, definition.token, definition.history_days, sorted(features.items()), *code)
-    return CompiledView(definition, features, digest, definition.sql)
+    delays = _delays(settings, definition)
+    return CompiledView(definition, features, _digest(definition, features, delays, *code), delays, definition.sql)
+
+
+def _digest(definition: FeatureViewDefinition, features: Mapping[str, str], delays: Delays, *code: str) -> str:
+    """Another delay shows the view other values, so it is another definition."""
+    hidden = [(source, sorted(columns.items())) for source, columns in delays.items()]
+    named = (definition.name, definition.token, definition.history_days, sorted(features.items()))
+    return fingerprint(*named, *code, *hidden)
+
+
+def _delays(settings: Settings, definition: FeatureViewDefinition) -> Delays:
+    contracts = [load_contract(settings.expectations, source) for source in definition.sources]
+    return {contract.source: contract.delays for contract in contracts if contract.delays}
 
 
 def compile_labels(settings: Settings, definition: LabelViewDefinition) -> tuple[str, str]:
-    """SQL giving token, event_date, label and known_at of a label view, and the digest of its definition."""
+    """SQL giving token, event_date, label, known_at and, where the view has it, judged of a label view, and the digest of its
+    definition."""
     expression = definition.expression(source_tables(settings, definition.sources))
     require_traceable(definition, expression)
     needed = {definition.token, "event_date", "label", "known_at"}
-    if set(expression.columns) != needed:
+    if set(expression.columns) - {JUDGED} != needed:
         raise DataFault(
-            f"label view {definition.name} returns {sorted(expression.columns)}; it must return {sorted(needed)}."
+            f"label view {definition.name} returns {sorted(expression.columns)}; it must return {sorted(needed)}, and "
+            f"may return {JUDGED!r}."
         )
+    judged = f", CAST({JUDGED} AS BOOLEAN) AS {JUDGED}" if JUDGED in expression.columns else ""
     inner = _compiled(definition, expression)
     sql = (
         f"SELECT {definition.token}, CAST(event_date AS DATE) AS event_date, CAST(label AS TINYINT) AS label, "
-        f"CAST(known_at AS DATE) AS known_at FROM ({inner})"
+        f"CAST(known_at AS DATE) AS known_at{judged} FROM ({inner})"
     )
     kind = ["unlabelled"] if definition.unlabelled else []  # views that label every row keep the digest they had
     return sql, fingerprint(definition.name, sql, *kind)
@@ -169,6 +195,7 @@ def _build(
     lake = Lake(settings)
     with exact_connection(settings) as connection:
         scan(connection, lake, inputs)
+        hide_what_is_not_known_yet(connection, compiled.delays, business_date)
         with readable_errors(f"feature view {definition.name} on {business_date}"):
             created = _created(definition, inputs, business_date)
             reader = connection.sql(compiled.query(connection, business_date, created))
@@ -208,6 +235,18 @@ def scan(connection: duckdb.DuckDBPyConnection, lake: Lake, inputs: Mapping[str,
     """Name each slice in the connection after its source."""
     for source, part in inputs.items():
         lake.scan(connection, source, part.table, version=part.version, dates=part.dates)
+
+
+def hide_what_is_not_known_yet(connection: duckdb.DuckDBPyConnection, delays: Delays, business_date: date) -> None:
+    """Replace each source that has delayed columns by itself with absent values where a row is younger than the delay."""
+    for source, columns in delays.items():
+        whole = _WHOLE.format(source=source)
+        hidden = ", ".join(
+            f'CASE WHEN {PARTITION} <= DATE \'{business_date - timedelta(days=days)}\' THEN "{column}" END AS "{column}"'
+            for column, days in sorted(columns.items())
+        )
+        connection.execute(f'ALTER VIEW "{source}" RENAME TO "{whole}"')
+        connection.execute(f'CREATE OR REPLACE VIEW "{source}" AS SELECT * REPLACE ({hidden}) FROM "{whole}"')
 
 
 @contextmanager

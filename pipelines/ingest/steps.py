@@ -214,7 +214,7 @@ def _dates_in_file(settings: Settings, contract: Contract, location: FilesLocati
 
 def _row_rules(contract: Contract) -> str:
     """What of a contract decides which rows are good and what they look like; changing it means landing again."""
-    per_column = {"description", "severity", "max_null_fraction", "known"}
+    per_column = {"description", "severity", "max_null_fraction", "known", "delay_days"}
     return contract.model_dump_json(
         include={"source", "location", "business_date", "key", "columns", "totals", "extra_columns"},
         exclude={"columns": {"__all__": per_column}},

@@ -50,10 +50,18 @@ class Label(Strict):
 
 
 class Validation(Strict):
-    """How the model is validated. `out_of_time` holds out the latest events; `folds` is for data without time."""
+    """How the model is validated. `out_of_time` holds out the latest events; `folds` is for data without time.
+
+    Attributes:
+        development_to: last event date learnt from, before `out_of_time_from`. The dates between are not used: on the first
+            judged date their outcomes would not have been known.
+        out_of_time_to: last event date judged.
+    """
 
     kind: Literal["out_of_time", "folds"]
     out_of_time_from: date | None = None
+    out_of_time_to: date | None = None
+    development_to: date | None = None
     out_of_time_months: Annotated[int, Field(ge=1)] | None = None
     folds: Annotated[int, Field(ge=2, le=20)] | None = None
     why_no_time: str | None = Field(default=None, description="Required with folds: why no date can be held out.")
@@ -62,9 +70,22 @@ class Validation(Strict):
     def _one_way(self) -> Validation:
         if self.kind == "out_of_time" and (self.out_of_time_from is None) == (self.out_of_time_months is None):
             raise ValueError("out_of_time needs exactly one of out_of_time_from and out_of_time_months")
+        if self.out_of_time_from is None and (self.out_of_time_to or self.development_to):
+            raise ValueError("out_of_time_to and development_to need out_of_time_from")
+        if self.out_of_time_from and self.out_of_time_to and self.out_of_time_to < self.out_of_time_from:
+            raise ValueError("out_of_time_to lies before out_of_time_from")
+        if self.out_of_time_from and self.development_to and self.development_to >= self.out_of_time_from:
+            raise ValueError("development_to must lie before out_of_time_from")
         if self.kind == "folds" and (self.folds is None or not self.why_no_time):
             raise ValueError("folds needs folds and why_no_time: validation by date is the rule")
         return self
+
+    def fingerprint(self) -> str:
+        """The settings as text. Keys that came later stay out where they are not set, so that older versions are found."""
+        return self.model_dump_json(exclude={name for name in _ADDED if getattr(self, name) is None})
+
+
+_ADDED = ("out_of_time_to", "development_to")
 
 
 class Training(Strict):

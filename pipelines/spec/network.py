@@ -22,7 +22,8 @@ class FanLimits(Strict):
         days: length of the sliding window, in whole days (UTC).
         small_amount: payments above it are not part of a fan.
         least_parties: distinct accounts on the other side that make a scheme.
-        least_share: of the account's small payments in that direction over the lookback that fall into the window.
+        least_share: of the amount of the account's small payments in that direction over the lookback that falls into the
+            window. Of the amount, not the number: a collector shops like everybody else.
         scatter_days: a fan-out ends at most this many days after the fan-in it spends.
         scatter_least_share: of the gathered amount that a gather-scatter sends on.
     """

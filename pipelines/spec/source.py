@@ -57,6 +57,8 @@ class Column(Strict):
             rows apart: only for a file that is delivered once, as a reordered one would give everybody another's token.
         may_be_future: a timestamp column that may lie after the business date, such as a planned payment.
         known: `later` marks what is known only after the event being predicted; no feature may come from it.
+        delay_days: with `known: later`, after how many days from its business date the value is known to everybody. Feature
+            views then see it in rows at least that old on their own business date, and an absent value in younger ones.
         protected: goes to the protected schema only, never to the lake's ordinary tables.
         max_null_fraction: completeness of the whole table; severity as given in `severity`.
     """
@@ -75,6 +77,7 @@ class Column(Strict):
     id_from: tuple[str, ...] | Literal["line"] = ()
     may_be_future: bool = False
     known: Literal["at_event", "later"] = "at_event"
+    delay_days: Annotated[int, Field(ge=1)] | None = None
     protected: bool = False
     max_null_fraction: Fraction | None = None
     severity: Severity = Severity.WARNING
@@ -95,6 +98,8 @@ class Column(Strict):
             raise ValueError("role needs a token: it says what the entity of an id is in this row")
         if self.may_be_future and self.type != "timestamp":
             raise ValueError("may_be_future needs type timestamp")
+        if self.delay_days is not None and (self.known != "later" or self.token is not None or self.protected):
+            raise ValueError("delay_days needs known: later, and no token or protected column")
         if self.id_from and (self.token is None or self.type != "string" or self.source_name is not None):
             raise ValueError("id_from needs a token and type string, and takes the place of source_name")
         return self
@@ -223,12 +228,37 @@ class Contract(Strict):
         for name in self.key:
             if self.columns[name].nullable or self.columns[name].protected:
                 raise ValueError(f"columns.{name}: a key column is neither nullable nor protected")
+        self._require_rows_known_before_delayed_values()
         names = self._require_lake_names_apart()
         by_line = [name for name, column in self.columns.items() if column.id_from == "line"]
         if by_line and (self._comes_per_date or not isinstance(self.location, FilesLocation)):
             raise ValueError(f"columns.{by_line[0]}: id_from: line needs one file that holds all dates")
         if "business_date" in names:
             raise ValueError("columns.business_date: the lake's own name; use another with source_name: business_date")
+
+    def _require_rows_known_before_delayed_values(self) -> None:
+        if not self.delays:
+            return
+        if self.business_date.column in self.delays:
+            raise ValueError(
+                f"columns.{self.business_date.column}: the business date is known from the start, not delayed"
+            )
+        if self.known_later_as_a_whole:
+            raise ValueError(
+                "columns: delay_days hides values, not rows, and beside ids everything here is known later, so that a row "
+                "exists is an answer already. Let the business date be the day it was heard of, without delay_days"
+            )
+
+    @property
+    def known_later_as_a_whole(self) -> bool:
+        """Whether nothing but ids is known at the event: that a row exists is already the answer."""
+        columns = [column for column in self.columns.values() if not column.protected]
+        return any(c.known == "later" for c in columns) and all(c.known == "later" or c.token for c in columns)
+
+    @property
+    def delays(self) -> dict[str, int]:
+        """Days after which a value is known, by lake column, where it is known later and `delay_days` says when."""
+        return {self.lake_name(n): c.delay_days for n, c in self.columns.items() if c.delay_days is not None}
 
     def _require_lake_names_apart(self) -> list[str]:
         """The lake names of all columns. Raises ValueError when two columns would be one in the lake."""

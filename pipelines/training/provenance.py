@@ -69,7 +69,7 @@ class Provenance(Value):
             sorted((name, feature.model_dump_json()) for name, feature in self.model.feature.items()),
             self.model.feature_names,
             training.seed,
-            training.validation.model_dump_json(),
+            training.validation.fingerprint(),
             training.calibration,
             sorted(training.parameters.get(self.algorithm, {}).items()),  # type: ignore[call-overload]
             self.code_digest,

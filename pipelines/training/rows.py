@@ -49,6 +49,7 @@ class Rows:
         features: one column per feature, numbers as doubles and categories as strings; null is absent.
         label: 1 where the event happened, else 0.
         event_date: what the label looks forward from.
+        judged: false where nobody would have asked the model; such rows are learnt from and not measured on.
         background: the unlabelled rows; None where the label view labels every row.
     """
 
@@ -56,6 +57,7 @@ class Rows:
     label: Labels
     event_date: Dates
     background: Background | None = None
+    judged: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -76,7 +78,10 @@ class Rows:
 
     def where(self, mask: Mask) -> Rows:
         """The labelled rows for which the mask is true, in the same order, with the whole background."""
-        return Rows(self.features.filter(pa.array(mask)), self.label[mask], self.event_date[mask], self.background)
+        judged = None if self.judged is None else self.judged[mask]
+        return Rows(
+            self.features.filter(pa.array(mask)), self.label[mask], self.event_date[mask], self.background, judged
+        )
 
     def before(self, start: np.datetime64) -> Rows:
         """All rows with an earlier event date, labelled or not."""
@@ -105,14 +110,16 @@ def rows_of(table: pa.Table, features: Mapping[str, Feature]) -> Rows:
                 "Nothing was trained. Make it absent instead (nullif) in feature_repo/."
             )
     event_date = table["event_date"].cast(pa.date32()).to_numpy()
+    judged = table["judged"].to_numpy() if "judged" in table.schema.names else None
     if not table["label"].null_count:
-        return Rows(learnt, table["label"].to_numpy().astype(np.int8), event_date)
+        return Rows(learnt, table["label"].to_numpy().astype(np.int8), event_date, judged=judged)
     labelled = table["label"].is_valid().to_numpy()
     return Rows(
         features=learnt.filter(pa.array(labelled)),
         label=table["label"].drop_null().to_numpy().astype(np.int8),
         event_date=event_date[labelled],
         background=Background(learnt, event_date).where(~labelled),
+        judged=None if judged is None else judged[labelled],
     )
 
 

@@ -28,15 +28,20 @@ class Split:
 def by_date(rows: Rows, validation: Validation) -> Split:
     """Development before the out-of-time date, judgement from it on. Raises Blocked when either side has one class only."""
     start = _out_of_time_start(rows, validation)
-    return Split(
-        _both_classes(rows.before(start), f"before {start}"), _both_classes(rows.since(start), f"from {start} on")
-    )
+    late = rows.since(start)
+    judged = late if late.judged is None else late.where(late.judged)
+    return Split(_both_classes(rows.before(start), f"before {start}"), _both_classes(judged, f"from {start} on"))
 
 
 def fold_masks(rows: Rows, folds: int, seed: int) -> Iterator[Mask]:
     """Which rows each of the stratified random folds judges; every row once. Only for data without time."""
     from sklearn.model_selection import StratifiedKFold
 
+    if rows.judged is not None:
+        raise Blocked(
+            "the label view leaves rows out of judgement (`judged`), and in folds every row is judged. Nothing was registered. "
+            "Validate out of time, or take the column out of the label view."
+        )
     if min(rows.events, len(rows) - rows.events) < folds:
         raise Blocked(
             f"{rows.events} events in {len(rows)} rows cannot be dealt to {folds} folds. Nothing was registered."
@@ -67,7 +72,10 @@ def described(rows: Rows, validation: Validation) -> str:
     """In words, what the measures are taken on."""
     if validation.kind == "folds":
         return f"{validation.folds} stratified random folds, because: {validation.why_no_time}"
-    return f"event dates from {_out_of_time_start(rows, validation)} to {rows.event_date.max()}, not learnt from"
+    start = _out_of_time_start(rows, validation)
+    left_out = 0 if rows.judged is None else int((~rows.judged & (rows.event_date >= start)).sum())
+    but = f", without {left_out} rows that the label view does not judge" if left_out else ""
+    return f"event dates from {start} to {rows.event_date.max()}, not learnt from{but}"
 
 
 def _latest(rows: Rows) -> np.datetime64:

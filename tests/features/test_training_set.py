@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from pipelines.contracts import DataFault
-from pipelines.features import build_history, training_dates, training_rows
+from pipelines.features import build_history, known_labels, training_dates, training_rows
 
 MONTHS = [date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31), date(2024, 4, 30)]
 JANUARY, FEBRUARY, MARCH, APRIL = MONTHS
@@ -188,3 +188,26 @@ def test_a_label_of_another_entity(grown):
     path.write_text(path.read_text().replace('entity="account"', 'entity="customer"'))
     with pytest.raises(DataFault, match="keyed by customer_token"):
         training_dates(grown.settings, grown.model(), JUNE)
+
+
+def test_dates_neither_learnt_from_nor_judged_are_not_asked_for(grown):
+    training = {
+        "algorithms": ["scorecard"],
+        "seed": 1,
+        "validation": {
+            "kind": "out_of_time",
+            "development_to": JANUARY,
+            "out_of_time_from": date(2024, 3, 1),
+            "out_of_time_to": MARCH,
+        },
+    }
+    assert training_dates(grown.settings, grown.model(), date(2024, 12, 31)) == tuple(MONTHS)
+    assert training_dates(grown.settings, grown.model(training=training), date(2024, 12, 31)) == (JANUARY, MARCH)
+
+
+def test_known_labels_are_those_of_the_dates_asked_whatever_the_model_learns_from(grown):
+    known = known_labels(grown.settings, grown.model(), date(2024, 12, 31), FEBRUARY, APRIL)
+    assert set(known["event_date"].to_pylist()) == {FEBRUARY, MARCH, APRIL}
+    assert set(known["judged"].to_pylist()) == {True}
+    with pytest.raises(DataFault, match="no label had arrived"):
+        known_labels(grown.settings, grown.model(), date(2024, 4, 1), FEBRUARY, APRIL)

@@ -1,4 +1,4 @@
-"""The public data sets, and the two examples run on them once a session by the commands of their own READMEs.
+"""The public data sets, and the examples run on them once a session by the commands of their own READMEs.
 
 They take minutes on one core, so they are started with the session and run beside the tests that do not need them.
 """
@@ -11,14 +11,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from example_project import ExampleMachine, RunExample, page_commands
+from example_project import ExampleMachine, Record, RunExample, page_commands
 from sqlalchemy import create_engine, text
 
 from pipelines import database
 from pipelines.settings import REPOSITORY
 from pipelines.stack.postgres import EmbeddedPostgres
 
-EXAMPLES = ("lending_club", "uci_default")
+EXAMPLES = ("lending_club", "uci_default", "fraud_handbook", "amlsim")
+PREPARED = {"amlsim": "amlsim_20k"}  # by their prepare.py, from this folder
 TOKEN_KEY = bytes(range(32))  # rows are ordered by token, and folds are drawn in that order: docs/examples.md
 
 
@@ -47,14 +48,15 @@ def running(
 ) -> Iterator[dict[str, Future[RunExample]]]:
     """The examples that this session's tests ask for, one after the other in the background."""
     wanted = [name for name in EXAMPLES if any(name in item.fixturenames for item in request.session.items)]
+    homes = {name: tmp_path_factory.mktemp(name) for name in wanted}
     machines = {
         name: ExampleMachine(
-            home=tmp_path_factory.mktemp(name),
+            home=home,
             database_url=_new_database(postgres, f"example_{name}"),
-            sources=data_folder,
+            sources=home / "sources" if name in PREPARED else data_folder,
             project=REPOSITORY / "examples" / name,
         )
-        for name in wanted
+        for name, home in homes.items()
     }
     for machine in machines.values():
         database.migrate(machine.settings)
@@ -79,10 +81,26 @@ def uci_default(running: dict[str, Future[RunExample]]) -> RunExample:
     return running["uci_default"].result()
 
 
+@pytest.fixture(scope="session")
+def fraud_handbook(running: dict[str, Future[RunExample]]) -> RunExample:
+    return running["fraud_handbook"].result()
+
+
+@pytest.fixture(scope="session")
+def amlsim(running: dict[str, Future[RunExample]]) -> RunExample:
+    return running["amlsim"].result()
+
+
 def _run(machine: ExampleMachine) -> RunExample:
     machine.settings.token_key_file.write_bytes(TOKEN_KEY)
-    commands = page_commands(machine.project / "README.md")
-    return RunExample(machine, {command[2]: machine.run(*command) for command in commands})
+    if machine.project.name in PREPARED:
+        given = data_home() / PREPARED[machine.project.name]
+        done = machine.python(str(machine.project / "prepare.py"), str(given), str(machine.sources))
+        assert done.returncode == 0, done.stderr[-3000:]
+    printed: dict[str, list[Record]] = {}
+    for command in page_commands(machine.project / "README.md"):
+        printed.setdefault(command[2], []).extend(machine.run(*command))
+    return RunExample(machine, printed)
 
 
 def _new_database(postgres: EmbeddedPostgres, name: str) -> str:

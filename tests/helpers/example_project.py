@@ -46,10 +46,15 @@ class ExampleMachine:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m pipelines --json` with the arguments, whatever comes of it."""
+        return self.python("-m", "pipelines", "--json", *arguments)
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run this Python with the arguments in the repository, whatever comes of it."""
         chosen = self.settings.model_dump(include=self.settings.model_fields_set)
         environment = _ENVIRONMENT | {f"VIGIL_{name.upper()}": str(value) for name, value in chosen.items()}
-        whole = [sys.executable, "-m", "pipelines", "--json", *arguments]
-        return subprocess.run(whole, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+        )
 
     def run(self, *arguments: str) -> list[Record]:
         """The records that a command prints. Fails the test unless it succeeds."""

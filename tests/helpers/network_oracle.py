@@ -102,7 +102,7 @@ class Oracle:
             return 0, 0.0, []
         parties = max(count for count, _ in windows.values())
         inside = windows[min(day for day, (count, _) in windows.items() if count == parties)][1]
-        return parties, len(inside) / len(self.small(hub, incoming)), inside
+        return parties, worth(inside) / worth(self.small(hub, incoming)), inside
 
     def gather_scatter(self, hub: str) -> list[Payment] | None:
         fans = self.limits.fans
@@ -117,9 +117,9 @@ class Oracle:
 
     def _gathers_then_scatters(self, hub: str, gathered: list[Payment], scattered: list[Payment]) -> bool:
         fans = self.limits.fans
-        shares = (len(gathered) / len(self.small(hub, True)), len(scattered) / len(self.small(hub, False)))
+        shares = (worth(gathered) / worth(self.small(hub, True)), worth(scattered) / worth(self.small(hub, False)))
         ordered = min(gathered) < min(scattered) and max(gathered) < max(scattered)
-        money = sum(p.cents or 0 for p in scattered) >= fans.scatter_least_share * sum(p.cents or 0 for p in gathered)
+        money = worth(scattered) >= fans.scatter_least_share * worth(gathered)
         return ordered and money and min(shares) >= fans.least_share
 
     # Chains
@@ -219,6 +219,10 @@ class Oracle:
             return None
         suspects = {self.owner.get(end) for end in ends} & self.suspicious - {customer, self.owner.get(other)}
         return 2 if suspects else None
+
+
+def worth(payments: list[Payment]) -> int:
+    return sum(p.cents or 0 for p in payments)
 
 
 def valid(row: Row) -> bool:

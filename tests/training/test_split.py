@@ -68,3 +68,22 @@ def test_too_few_events_for_the_folds_are_blocked(sample: Rows) -> None:
     few = Rows(sample.features.slice(0, 100), (np.arange(100) < 3).astype(np.int8), sample.event_date[:100])
     with pytest.raises(Blocked, match="3 events in 100 rows cannot be dealt to 5 folds"):
         next(fold_masks(few, 5, seed=1))
+
+
+def test_rows_that_are_not_judged_are_learnt_from_and_not_measured_on(sample: Rows) -> None:
+    asked = np.arange(len(sample)) % 3 > 0
+    rows = Rows(sample.features, sample.label, sample.event_date, judged=asked)
+    validation = out_of_time(out_of_time_from=date(2024, 3, 1))
+    late = sample.event_date >= np.datetime64("2024-03-01")
+    parts = by_date(rows, validation)
+    assert len(parts.development) == (~late).sum()
+    assert len(parts.judged) == (late & asked).sum()
+    assert described(rows, validation).endswith(
+        f"without {(late & ~asked).sum()} rows that the label view does not judge"
+    )
+
+
+def test_in_folds_every_row_is_judged_so_a_view_that_leaves_some_out_is_blocked(sample: Rows) -> None:
+    rows = Rows(sample.features, sample.label, sample.event_date, judged=np.ones(len(sample), bool))
+    with pytest.raises(Blocked, match="in folds every row is judged"):
+        next(fold_masks(rows, 5, seed=1))

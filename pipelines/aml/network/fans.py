@@ -19,7 +19,7 @@ SIDES = {"in": ("payee", "payer"), "out": ("payer", "payee")}
 def build_fans(connection: duckdb.DuckDBPyConnection, on: date, limits: NetworkLimits) -> None:
     """For each side: `network_fan_<side>`, the fullest window of every account, and `network_full_<side>`, all full windows.
 
-    `network_fan_<side>`: hub, last_day, parties, payments, of_payments (of the whole lookback), cents.
+    `network_fan_<side>`: hub, last_day, parties, cents in the window, of_cents over the whole lookback.
     """
     small = round(limits.fans.small_amount * 100)
     connection.execute(f"""
@@ -59,8 +59,7 @@ def _build_side(connection: duckdb.DuckDBPyConnection, side: str, limits: Networ
             SELECT hub, max(parties) AS parties, max_by(day, (parties, -day)) AS last_day FROM network_level GROUP BY hub
         )
         SELECT hub, any_value(last_day) AS last_day, any_value(parties) AS parties,
-               count(*) FILTER ({_in_window("day", "last_day", days)}) AS payments, count(*) AS of_payments,
-               sum(cents) FILTER ({_in_window("day", "last_day", days)}) AS cents
+               sum(cents) FILTER ({_in_window("day", "last_day", days)}) AS cents, sum(cents) AS of_cents
         FROM network_small s JOIN peak ON s.{hub} = peak.hub
         GROUP BY hub
     """)
@@ -81,13 +80,12 @@ def _build_gather_scatter(connection: duckdb.DuckDBPyConnection, limits: Network
         connection.execute(f"""
             CREATE OR REPLACE TEMP TABLE network_window_{side} AS
             WITH daily AS (
-                SELECT {hub} AS hub, day, count(*) AS payments, sum(cents) AS cents, min(payment) AS first, max(payment) AS last
+                SELECT {hub} AS hub, day, sum(cents) AS cents, min(payment) AS first, max(payment) AS last
                 FROM network_small
                 WHERE {hub} IN (SELECT hub FROM network_full_in INTERSECT SELECT hub FROM network_full_out)
                 GROUP BY ALL
             )
-            SELECT hub, w.last_day, w.parties, sum(payments) AS payments, sum(cents) AS cents,
-                   min(first) AS first, max(last) AS last
+            SELECT hub, w.last_day, w.parties, sum(cents) AS cents, min(first) AS first, max(last) AS last
             FROM network_full_{side} w JOIN daily d USING (hub)
             WHERE {_in_window("d.day", "w.last_day", fans.days)}
             GROUP BY ALL
@@ -100,8 +98,8 @@ def _build_gather_scatter(connection: duckdb.DuckDBPyConnection, limits: Network
         JOIN network_fan_in all_in ON i.hub = all_in.hub
         JOIN network_fan_out all_out ON i.hub = all_out.hub
         WHERE i.first < o.first AND i.last < o.last
-            AND i.payments >= {fans.least_share} * all_in.of_payments
-            AND o.payments >= {fans.least_share} * all_out.of_payments
+            AND i.cents >= {fans.least_share} * all_in.of_cents
+            AND o.cents >= {fans.least_share} * all_out.of_cents
             AND o.cents >= {fans.scatter_least_share} * i.cents
         QUALIFY row_number() OVER (PARTITION BY i.hub ORDER BY i.parties + o.parties DESC, i.last_day, o.last_day) = 1
     """)

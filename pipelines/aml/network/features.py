@@ -121,7 +121,7 @@ def _build_memberships(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"""
             CREATE OR REPLACE TEMP TABLE network_peak_{side} AS
             SELECT customer, max(parties) AS fan_{side}_peak,
-                   max_by(payments / of_payments, (parties, payments / of_payments)) AS fan_{side}_peak_share
+                   max_by(cents / of_cents, (parties, cents / of_cents)) AS fan_{side}_peak_share
             FROM network_fan_{side} JOIN network_account ON hub = account
             WHERE customer IS NOT NULL
             GROUP BY customer

@@ -43,7 +43,7 @@ def _add_fans(connection: duckdb.DuckDBPyConnection, side: str, limits: NetworkL
     connection.execute(f"""
         CREATE OR REPLACE TEMP VIEW network_{kind}_scheme AS
         SELECT CAST(hub AS VARCHAR) AS place, hub, last_day, cents FROM network_{kind}
-        WHERE parties >= {fans.least_parties} AND payments >= {fans.least_share} * of_payments
+        WHERE parties >= {fans.least_parties} AND cents >= {fans.least_share} * of_cents
     """)
     inside = f"""network_{kind}_scheme f JOIN network_small s
         ON s.{hub} = f.hub AND s.day > f.last_day - {fans.days} AND s.day <= f.last_day"""

@@ -37,6 +37,10 @@ def upgrade() -> None:
         _append_only(f"vigil.{table}")
     _views()
     _sar()
+    op.execute("ALTER TABLE vigil.completion DROP CONSTRAINT completion_step_check")
+    op.execute("""
+        ALTER TABLE vigil.completion ADD CONSTRAINT completion_step_check
+        CHECK (step IN ('train', 'publish', 'materialise', 'raise_alerts'))""")
 
 
 def _roles() -> None:

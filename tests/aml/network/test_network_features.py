@@ -204,10 +204,10 @@ def test_equal_payments_are_of_one_amount_one_day_and_one_account(bank):
 def test_the_fullest_window_slides_over_days(bank):
     for day in range(14):
         bank.pay(f"x{day}", "A", 10, 40 - day)
-    bank.pay("x0", "A", 10, 20)
+    bank.pay("x0", "A", 30, 20)
     row = bank.features()["cA"]
     assert row["fan_in_peak"] == 7
-    assert row["fan_in_peak_share"] == 7 / 15
+    assert row["fan_in_peak_share"] == 70 / 170
 
 
 def test_members_of_schemes_are_told_by_their_part(bank):

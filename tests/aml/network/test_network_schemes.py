@@ -126,6 +126,13 @@ def test_a_marketplace_that_is_paid_all_the_time_is_no_burst(bank):
     assert kinds(bank) == []
 
 
+def test_a_collector_who_shops_like_everybody_else_is_found(bank):
+    fan(bank, 8, inwards=False)
+    for day in range(1, 60):
+        bank.pay("H", f"shop{day % 5}", 40, day)
+    assert kinds(bank) == ["fan_out"]
+
+
 def test_a_payer_who_pays_twice_counts_once(bank):
     fan(bank, 7)
     bank.pay("S0", "H", 900, 17)
