@@ -125,7 +125,7 @@ def test_typologies_meet_their_hubs_and_nobody_innocent(watched: Watched) -> Non
         {row["customer_token"]: row["kind"] for row in bank.truth("FROM look_alikes")},
     )
     launderers = {row["customer_token"] for row in accounts}
-    leading = {"collector", "distributor", "member", "relay", "sleeper", "mover", "sender", "depositor"}
+    leading = {"collector", "distributor", "member", "relay", "sleeper", "mover", "sender", "depositor", "hub"}
     hubs, hit, wrong, rows = Counter[str](), Counter[str](), Counter[str](), 0
     for on in Lake(bank.settings).dates("features/customer_network"):
         met = typologies_met(bank, on)

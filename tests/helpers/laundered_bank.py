@@ -27,6 +27,9 @@ from pipelines.spec import Contract, Model, load_contract, load_model
 from pipelines.stack.postgres import EmbeddedPostgres
 
 END = date(2026, 6, 30)
+KEY = b"the laundered bank's own test key"
+"""Tokens decide who stands for the customers nobody investigated: with another key, another model."""
+
 _numbers = count()
 
 
@@ -120,6 +123,7 @@ def make_bank(postgres: EmbeddedPostgres, home: Path, **bank: Any) -> LaunderedB
         shutil.copytree(REPOSITORY / folder, settings.project / folder, ignore=shutil.ignore_patterns("__pycache__"))
     # A few thousand customers have fewer investigations than a bank; everything else is the policy as it is.
     _change(settings.project / "policies" / "internal_aml.yaml", training={"min_rows": 100, "min_events": 25})
+    settings.token_key_file.write_bytes(KEY)
     database.migrate(settings)
     generate(settings.sources, **({"end": END, "months": 12, "downturn": None} | bank))
     return LaunderedBank(settings)
