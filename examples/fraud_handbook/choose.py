@@ -5,7 +5,7 @@
 Each window learns from seven days, waits seven for the outcomes and judges seven: the first from 13 June, the last from 11
 July, so the latest judged day is 31 July, whose outcomes were known before 8 August. Printed are AUC and average precision
 of every candidate, as means over the windows, and of the model file's parameters by window and seed. Needs the payments from
-15 April to 31 July ingested; takes a quarter of an hour on two cores.
+15 April to 31 July ingested; takes about half an hour on two cores.
 """
 
 from __future__ import annotations
