@@ -108,6 +108,24 @@ def test_a_night_is_out_of_date_when_one_of_its_sources_was_taken_in_after_it(ma
     assert report.gaps(machine, model) == ()
 
 
+def test_a_source_that_did_not_come_for_a_date_is_missing_until_it_is_taken_in(machine, model):
+    publish(machine, MONDAY, "b")
+    publish(machine, TUESDAY, "c")
+    for on in (SATURDAY, SUNDAY, TUESDAY):
+        take_in(machine, model.population, on)
+    for on in (SUNDAY, TUESDAY):
+        with database.transaction(machine) as connection:
+            completion.record(connection, model.name, "publish", on)
+    source = next(name for name in model.sources if name != model.population)
+    assert report.gaps(machine, model) == (), "a source that never came began with no date"
+    take_in(machine, source, SATURDAY)
+    missing = report.gaps(machine, model)
+    assert [(gap.business_date, gap.why) for gap in missing] == [
+        (on, f"{source} was not taken in, {model.population} was") for on in (SUNDAY, TUESDAY)
+    ]
+    assert missing[0].next_command == f"python -m pipelines ingest --source {source} --date {SUNDAY}"
+
+
 def test_failed_runs_are_listed_until_a_night_of_their_date_ends_well(machine, model):
     fail(machine, "ingest", MONDAY, datetime(2026, 6, 30, 2, tzinfo=UTC))
     fail(machine, "ingest", MONDAY, datetime(2026, 6, 30, 3, tzinfo=UTC))

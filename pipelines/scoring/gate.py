@@ -49,8 +49,18 @@ def _stability(policy: Policy, record: BatchRecord) -> list[str]:
     if psi is None or chance is None:
         return ["the stability of its scores could not be assessed (PSI is absent)"]
     if _moved(record, limit):
-        return [f"its scores moved away from training: PSI {psi:.3f}, limit {limit} (chance reaches {chance:.3f})"]
+        moved = f"its scores moved away from training: PSI {psi:.3f}, limit {limit} (chance reaches {chance:.3f})"
+        return [moved + _lacking(record)]
     return []
+
+
+def _lacking(record: BatchRecord) -> str:
+    """Most rows in review at once is an input that did not come, the likeliest cause of scores that moved."""
+    batch = record.batch
+    if batch.rows_review <= batch.rows_scored / 2:
+        return ""
+    worst = ", ".join(f"{reason}: {rows:,}" for reason, rows in _largest(record.review_reasons))
+    return f", and {batch.rows_review:,} of {batch.rows_scored:,} rows lack an input ({worst})"
 
 
 def _moved(record: BatchRecord, limit: float) -> bool:

@@ -50,6 +50,21 @@ def test_every_row_becomes_one_thing_and_a_row_in_review_is_never_dropped(bank: 
     assert sorted(kinds.values()) == ["above"] * 3 + ["below"] * 2 + ["review"]
 
 
+def test_an_input_that_everybody_lacks_is_one_fault_and_not_an_alert_for_each(bank: Settings) -> None:
+    lacking = [Row(row.name, row.probability, row.met, "income missing; age missing") for row in NIGHT]
+    publish_scores(bank, [*lacking[:-1], Row("one", 0.2, review="age missing")], NEXT)
+    before = everything(bank)
+    write_policy(bank.project, max_review_items=20)
+    with pytest.raises(
+        Blocked, match=r"24 rows need review, allowed are 20 a night \(age missing: 24, income missing: 23;"
+    ) as told:
+        raise_alerts(bank, MODEL, NEXT, evidence())
+    assert f"python -m pipelines night --model {MODEL.name} --date {NEXT}" in str(told.value)
+    assert everything(bank) == before
+    write_policy(bank.project, max_review_items=24)
+    assert raise_alerts(bank, MODEL, NEXT, evidence()).review_items == 24
+
+
 def test_the_same_again_changes_nothing(bank: Settings) -> None:
     first = raise_alerts(bank, MODEL, DAY, evidence())
     before = everything(bank)

@@ -23,7 +23,12 @@ def policy() -> Policy:
 
 
 def record(
-    *, scored: int = 950, rejected: int = 50, psi: float | None = 0.05, chance: float | None = 0.02
+    *,
+    scored: int = 950,
+    rejected: int = 50,
+    psi: float | None = 0.05,
+    chance: float | None = 0.02,
+    review: dict[str, int] | None = None,
 ) -> BatchRecord:
     snapshot = FeatureSnapshot(
         model=MODEL.name, business_date=DAY, table="t", lake_version=0, rows=scored + rejected,
@@ -32,11 +37,12 @@ def record(
     batch = ScoredBatch(
         model=MODEL.name, business_date=DAY, batch_id="0" * 64, model_version=1, artefact_digest="0" * 64,
         challenger_versions=(), rows_in=scored + rejected, rows_scored=scored, rows_rejected=rejected,
-        rows_quarantined=0, rows_review=0, reject_reasons={"a missing": rejected}, digest="0" * 64, psi=psi,
+        rows_quarantined=0, rows_review=max((review or {}).values(), default=0),
+        reject_reasons={"a missing": rejected}, digest="0" * 64, psi=psi,
         feature_snapshot=snapshot, staged="t@0",
     )  # fmt: skip
     return BatchRecord(
-        batch=batch, policy="internal", policy_version="1", review_reasons={}, psi_chance_99=chance,
+        batch=batch, policy="internal", policy_version="1", review_reasons=review or {}, psi_chance_99=chance,
         batch_no=1, rows_are_in=False,
     )  # fmt: skip
 
@@ -62,6 +68,15 @@ def test_each_limit_blocks(policy: Policy, batch: BatchRecord, said: str) -> Non
 def test_all_reasons_are_given_at_once(policy: Policy) -> None:
     with pytest.raises(Blocked, match=r"500 of 1,000 rows.*; its scores moved"):
         require_publishable(policy, record(scored=500, rejected=500, psi=3.0))
+
+
+def test_scores_that_moved_because_an_input_did_not_come_say_which(policy: Policy) -> None:
+    lacking = {"age missing": 2, "payments_30d missing": 940, "payments_1d missing": 900, "income missing": 3}
+    said = r"940 of 950 rows lack an input \(payments_30d missing: 940, payments_1d missing: 900, income missing: 3\)"
+    with pytest.raises(Blocked, match=said):
+        require_publishable(policy, record(psi=3.0, review=lacking))
+    with pytest.raises(Blocked, match=r"chance reaches 0\.020\) \(policy"):
+        require_publishable(policy, record(psi=3.0, review={"income missing": 3}))
 
 
 def test_a_psi_that_chance_alone_reaches_in_so_small_a_sample_does_not_block(policy: Policy) -> None:
