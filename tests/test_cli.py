@@ -212,7 +212,7 @@ def test_models_check_finds_a_feature_that_is_known_later(settings, vigil, tmp_p
 
 def test_models_check_finds_a_label_view_that_cannot_run(settings, vigil, tmp_path, monkeypatch):
     project = tmp_path / "project"
-    for folder in ("models", "expectations", "feature_repo"):
+    for folder in ("models", "expectations", "feature_repo", "policies"):
         shutil.copytree(REPOSITORY / folder, project / folder)
     label = project / "feature_repo" / "default_6m.py"
     label.write_text(label.read_text().replace("account_snapshots.days_past_due", "account_snapshots.days_overdue"))
@@ -245,6 +245,28 @@ def test_models_check_compares_typologies_with_the_features(settings, vigil, tmp
     pack["typologies"] = [_typology("utilisation")]
     (project / "policies" / "house_typologies.yaml").write_text(yaml.safe_dump(pack))
     assert vigil("models", "check", "--model", "credit_default")[:2] == (DONE, "credit_default: fits together\n")
+
+
+def test_models_check_wants_alert_limits_for_scheduled_nights_against_laundering(
+    settings, vigil, tmp_path, monkeypatch
+):
+    project = tmp_path / "project"
+    for folder in ("models", "expectations", "feature_repo", "policies"):
+        shutil.copytree(REPOSITORY / folder, project / folder)
+    policy_file = project / "policies" / "internal_aml.yaml"
+    policy = yaml.safe_load(policy_file.read_text())
+    del policy["alerts"]
+    policy_file.write_text(yaml.safe_dump(policy))
+    monkeypatch.setenv("VIGIL_PROJECT", str(project))
+    get_settings.cache_clear()
+    code, _, err = vigil("models", "check", "--model", "aml_customer")
+    assert code == DATA_FAULT
+    assert "policy internal_aml has no section `alerts`, so each would end blocked" in err
+    model_file = project / "models" / "aml_customer.yaml"
+    model = yaml.safe_load(model_file.read_text())
+    model["schedule"]["cron"] = None
+    model_file.write_text(yaml.safe_dump(model, sort_keys=False))
+    assert vigil("models", "check", "--model", "aml_customer")[0] == DONE
 
 
 def _typology(feature: str) -> dict:
