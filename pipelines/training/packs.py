@@ -18,7 +18,7 @@ def tag_of(pack: TypologyPack) -> str:
 
 
 def require_new_version(model: str, pack: TypologyPack, known: Iterable[StoredVersion]) -> TypologyPack:
-    """Self, or DataFault when a registered version was trained with other content under the pack's version."""
+    """The pack, or DataFault when a registered version was trained with other content under the pack's version."""
     named, _, content = tag_of(pack).rpartition(" ")
     for stored in known:
         before, _, trained = stored.tags.get(TAG, "").rpartition(" ")

@@ -116,6 +116,19 @@ def test_a_changed_pack_is_replayed_with_the_version_that_scored_the_night(publi
         replay(published, IN_PARTS, before, DAY, DAY, by=ANNA, pack=file)
 
 
+def test_a_pack_trained_under_the_same_version_with_other_content_is_not_replayed(
+    published: Settings, tmp_path: Path
+) -> None:
+    from pipelines.aml.rescoring import with_pack
+
+    raise_alerts(published, IN_PARTS, DAY)
+    register(published, artefact_files(1, model=IN_PARTS, typologies=CHANGED), IN_PARTS)
+    file = tmp_path / "small_typologies.yaml"
+    file.write_text(yaml.safe_dump(pack() | {"version": CHANGED.version}))
+    with pytest.raises(DataFault, match="small_typologies 3 is not what version 2 was trained with"):
+        replay(published, IN_PARTS, proposed(published, IN_PARTS, DAY), DAY, DAY, by=ANNA, pack=file, rescore=with_pack)
+
+
 def test_a_champion_with_another_pack_raises_nothing_until_its_replay_is_cited(
     published: Settings, tmp_path: Path
 ) -> None:

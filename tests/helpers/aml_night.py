@@ -166,8 +166,8 @@ def publish_scores(
             connection,
             "INSERT INTO vigil.batch (batch_id, state, model, business_date, model_version, artefact_digest, policy, "
             "policy_version, rows_in, rows_scored, rows_rejected, rows_quarantined, rows_review, reject_reasons, "
-            "review_reasons, digest, feature_snapshot, staged, typologies) "
-            "VALUES (:id, 'published', :model, :day, 1, 'a', :policy, '1', :rows, :scored, :rejected, 0, :review, '{}', '{}', 'd', '{}', 's', :typologies) "
+            "review_reasons, digest, feature_snapshot, staged, typologies) VALUES (:id, 'published', :model, :day, 1, 'a', "
+            ":policy, '1', :rows, :scored, :rejected, 0, :review, '{}', '{}', 'd', '{}', 's', :typologies) "
             "ON CONFLICT (batch_id) DO NOTHING",
             id=batch_id,
             model=MODEL.name,

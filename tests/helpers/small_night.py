@@ -19,7 +19,7 @@ from pipelines.ingest.records import landed, newest_verdict, record_landing, rec
 from pipelines.lake import Lake
 from pipelines.settings import REPOSITORY, Settings
 from pipelines.spec import Model, TypologyPack
-from pipelines.training import algorithms, artefact
+from pipelines.training import algorithms, artefact, packs
 from pipelines.training.reference import reference_of
 from pipelines.training.rows import Rows
 
@@ -162,6 +162,8 @@ def register(settings: Settings, files: dict[str, bytes], model: Model = MODEL) 
             ),
         )
     tags = {"vigil.artefact_digest": digest, "vigil.algorithm": model.training.algorithms[0]}
+    if "typologies.json" in files:
+        tags[packs.TAG] = packs.tag_of(TypologyPack.model_validate_json(files["typologies.json"]))
     return mlflow_store.register_version(settings, model.name, run_id, tags).version
 
 
