@@ -230,6 +230,7 @@ class RaisedAlerts(Value):
 
     Attributes:
         attempt: 1, and one more for each corrected batch of the same date.
+        limits_digest: content of the policy's alerts section and of the typology pack the scores were made with, if any.
         budget, threshold: one of the two, as the policy says.
         line: lowest score above the line, alerted or held back; None when nothing was.
         raised: alerts above the line.

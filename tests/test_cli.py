@@ -247,6 +247,28 @@ def test_models_check_compares_typologies_with_the_features(settings, vigil, tmp
     assert vigil("models", "check", "--model", "credit_default")[:2] == (DONE, "credit_default: fits together\n")
 
 
+def test_models_check_wants_alert_limits_for_scheduled_nights_against_laundering(
+    settings, vigil, tmp_path, monkeypatch
+):
+    project = tmp_path / "project"
+    for folder in ("models", "expectations", "feature_repo", "policies"):
+        shutil.copytree(REPOSITORY / folder, project / folder)
+    policy_file = project / "policies" / "internal_aml.yaml"
+    policy = yaml.safe_load(policy_file.read_text())
+    del policy["alerts"]
+    policy_file.write_text(yaml.safe_dump(policy))
+    monkeypatch.setenv("VIGIL_PROJECT", str(project))
+    get_settings.cache_clear()
+    code, _, err = vigil("models", "check", "--model", "aml_customer")
+    assert code == DATA_FAULT
+    assert "policy internal_aml has no section `alerts`, so each would end blocked" in err
+    model_file = project / "models" / "aml_customer.yaml"
+    model = yaml.safe_load(model_file.read_text())
+    model["schedule"]["cron"] = None
+    model_file.write_text(yaml.safe_dump(model, sort_keys=False))
+    assert vigil("models", "check", "--model", "aml_customer")[0] == DONE
+
+
 def _typology(feature: str) -> dict:
     return DOCUMENT["typologies"][0] | {"all_of": [{"feature": feature, "at_least": 0.9}]}
 

@@ -38,8 +38,8 @@ def raise_alerts(
         evidence: where the evidence comes from; by default the lake's transactions with the model's typologies.
 
     Raises:
-        Blocked: nothing was published, the policy has no alerts section or one whose change was not replayed, there are no
-            transactions to give a reason from, or more rows need review than the policy allows a night.
+        Blocked: nothing was published, the policy has no alerts section, its change or that of the typology pack was not
+            replayed, there are no transactions to give a reason from, or more rows need review than the policy allows a night.
         DataFault: the lake does not hold the published rows.
         ConnectionBroken: Postgres or the lake did not answer; running again is safe.
     """
@@ -52,7 +52,7 @@ def raise_alerts(
         completion.record(connection, model.name, "raise_alerts", business_date)
         if last is not None and last.batch_no == batch.batch_no:
             return last.record.model_copy(update={"already_raised": True})
-        require_replayed(connection, model, policy, limits)
+        require_replayed(connection, model, policy, limits, batch.typologies)
         superseded = records.supersede(connection, last) if last else records.NOTHING_SUPERSEDED
         night = _Night(
             settings,
@@ -162,7 +162,7 @@ class _Night:
             attempt=attempt,
             policy=self.policy.policy,
             policy_version=self.policy.version,
-            limits_digest=digest_of(self.limits),
+            limits_digest=digest_of(self.limits, self.batch.typologies),
             budget=budget,
             threshold=self.limits.threshold,
             line=chosen.line,

@@ -25,7 +25,7 @@ _VERSIONS_BACK = 50
 
 @dataclass(frozen=True)
 class Batch:
-    """The batch that readers see of a date."""
+    """The batch that readers see of a date. `typologies` are pack, version and digest; None for a model without."""
 
     batch_no: int
     batch_id: str
@@ -33,14 +33,15 @@ class Batch:
     lake_version: int
     rows_scored: int
     rows_rejected: int
+    typologies: str | None
 
 
 def published_batch(connection: database.Connection, model: Model, business_date: date) -> Batch:
     """What readers see now, inside the caller's transaction. Raises Blocked when nothing was published for the date."""
     found = database.execute(
         connection,
-        "SELECT batch_no, batch_id, b.business_date, lake_version, rows_scored, rows_rejected FROM vigil.published p "
-        "JOIN vigil.batch b USING (batch_no) WHERE p.model = :model AND p.business_date = :day",
+        "SELECT batch_no, batch_id, b.business_date, lake_version, rows_scored, rows_rejected, typologies "
+        "FROM vigil.published p JOIN vigil.batch b USING (batch_no) WHERE p.model = :model AND p.business_date = :day",
         model=model.name,
         day=business_date,
     )

@@ -111,6 +111,7 @@ def insert_run(connection: database.Connection, run: RaisedAlerts, batch: Batch,
     values |= {
         "batch_no": batch.batch_no,
         "lake_version": batch.lake_version,
+        "typologies": batch.typologies,
         "limits": limits.model_dump_json(),
         "record": run.model_dump_json(),
     }

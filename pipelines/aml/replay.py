@@ -21,13 +21,13 @@ from pipelines.aml.batch import UNKNOWN, Batch, candidates, segments
 from pipelines.aml.bounds import Yield
 from pipelines.aml.candidates import Candidate, Desk, Earlier, select
 from pipelines.aml.desk import person
-from pipelines.aml.limits import digest_of, in_force, limits_of, policy_of
+from pipelines.aml.limits import InForce, digest_of, in_force, limits_of, named, policy_of
 from pipelines.aml.outcomes import known_outcomes, rate
 from pipelines.contracts import Blocked, DataFault, Value
 from pipelines.settings import Settings
-from pipelines.spec import AlertLimits, Model
+from pipelines.spec import AlertLimits, Model, TypologyPack, load_typologies
 
-Rescore = Callable[[Settings, Model, Batch, Path], pa.Table]
+Rescore = Callable[[Settings, Model, Batch, TypologyPack], pa.Table]
 
 
 class Group(Value):
@@ -53,8 +53,8 @@ class Replay(Value):
     """A recorded replay.
 
     Attributes:
-        before_digest, after_digest: contents of the two alert sections.
-        change: keys that differ, as [before, after]; `typologies` names a changed pack.
+        before_digest, after_digest: contents of the two alert sections with their typology packs.
+        change: keys that differ, as [before, after]; `typologies` has pack and version.
         gained, lost, both: customers alerted only after, only before, and on both sides, over all nights.
     """
 
@@ -96,19 +96,26 @@ def replay(
         pack: a proposed typology pack; `rescore` gives a night's scores with it.
 
     Raises:
-        Blocked: no alerts were raised in the range.
-        DataFault: nothing would change, or the pack's scores cannot be made.
+        Blocked: no alerts were raised in the range, or with a pack other than the one in force.
+        DataFault: nothing would change, the pack changed without a new version, or its scores cannot be made.
     """
     who = person(by)
     before = _before(settings, model, last)
-    change = _changes(before, after, pack)
+    proposal = None if pack is None else _new_pack(settings, model, before, pack)
+    change = _changes(before, after, proposal)
     if not change:
         raise DataFault(f"model {model.name}: the proposed alert limits are those in force. Nothing was replayed.")
     nights = _nights(settings, model, first, last)
-    one = _play(settings, model, before, nights, first, None)
-    other = _play(settings, model, after, nights, first, _with_pack(pack, rescore))
+    if proposal:
+        _require_in_force(model, before, nights)
+    one = _play(settings, model, before.limits, nights, first, None)
+    other = _play(settings, model, after, nights, first, _with_pack(proposal, rescore))
     result = _compared(settings, model, after, nights, one, other)
-    return _record(settings, model, before, after, who, change, (first, last), result)
+    digests = (
+        digest_of(before.limits, before.typologies),
+        digest_of(after, proposal.identity if proposal else before.typologies),
+    )
+    return _record(settings, model, digests, who, change, (first, last), result)
 
 
 def proposed(settings: Settings, model: Model, on: date, **changed: object) -> AlertLimits:
@@ -121,23 +128,66 @@ def proposed(settings: Settings, model: Model, on: date, **changed: object) -> A
     return AlertLimits.model_validate(limits | {key: value for key, value in changed.items() if value is not None})
 
 
-def _before(settings: Settings, model: Model, on: date) -> AlertLimits:
+def _before(settings: Settings, model: Model, on: date) -> InForce:
     with database.transaction(settings) as connection:
         last = in_force(connection, model.name)
-    return AlertLimits.model_validate(last["limits"]) if last else limits_of(policy_of(settings, model, on), model)
+    if last is not None:
+        return last
+    policy = policy_of(settings, model, on)
+    return InForce(
+        policy=policy.policy, policy_version=policy.version, limits=limits_of(policy, model), typologies=None
+    )
 
 
-def _changes(before: AlertLimits, after: AlertLimits, pack: Path | None) -> dict[str, tuple[Any, Any]]:
-    old, new = (limits.model_dump(mode="json", exclude={"replay"}) for limits in (before, after))
+def _new_pack(settings: Settings, model: Model, before: InForce, file: Path) -> TypologyPack:
+    """The proposed pack. DataFault when it is the one in force, or one that scored before under its version differs."""
+    pack = load_typologies((file.parent,), file.stem)
+    if pack.identity == before.typologies:
+        raise DataFault(
+            f"model {model.name}: {file} is the typology pack in force, {named(pack.identity)}, so nothing would change. "
+            "Nothing was replayed. Change the pack and its version, or leave --typologies out."
+        )
+    known = database.rows(
+        settings,
+        "SELECT DISTINCT typologies FROM vigil.batch WHERE model = :model AND typologies IS NOT NULL",
+        model=model.name,
+    )
+    for row in known:
+        if named(row["typologies"]) == named(pack.identity) and row["typologies"] != pack.identity:
+            raise DataFault(
+                f"model {model.name}: {file} calls itself {named(pack.identity)}, but has other content than the pack of "
+                "that version that scores were made with. Nothing was replayed. Give the changed pack a new `version`."
+            )
+    return pack
+
+
+def _changes(before: InForce, after: AlertLimits, pack: TypologyPack | None) -> dict[str, tuple[Any, Any]]:
+    old, new = (limits.model_dump(mode="json", exclude={"replay"}) for limits in (before.limits, after))
     found: dict[str, tuple[Any, Any]] = {key: (old[key], new[key]) for key in old if old[key] != new[key]}
-    return found | ({"typologies": (None, pack.stem)} if pack else {})
+    if pack is None:
+        return found
+    return found | {"typologies": (before.typologies and named(before.typologies), named(pack.identity))}
 
 
-def _with_pack(pack: Path | None, rescore: Rescore | None) -> Callable[[Settings, Model, Batch], pa.Table] | None:
+def _require_in_force(model: Model, before: InForce, nights: list[_StoredNight]) -> None:
+    """The side `before` is what was scored then, so it shows the pack in force only where that one scored."""
+    others = [night.batch for night in nights if night.batch.typologies != before.typologies]
+    if others:
+        with_ = sorted({named(batch.typologies) if batch.typologies else "none" for batch in others})
+        raise Blocked(
+            f"model {model.name}: {len(others):,} of {len(nights):,} nights, the first {others[0].business_date}, were scored "
+            f"with another typology pack ({', '.join(with_)}) than the one in force, "
+            f"{named(before.typologies) if before.typologies else 'none'}. Nothing was replayed. Choose other dates."
+        )
+
+
+def _with_pack(
+    pack: TypologyPack | None, rescore: Rescore | None
+) -> Callable[[Settings, Model, Batch], pa.Table] | None:
     if pack is None:
         return None
     if rescore is None:
-        raise DataFault(f"{pack}: this model's scores have no part for typologies that could be made anew.")
+        raise DataFault(f"{pack.pack}: this model's scores have no part for typologies that could be made anew.")
     chosen, make = pack, rescore
     return lambda settings, model, batch: make(settings, model, batch, chosen)
 
@@ -146,7 +196,7 @@ def _nights(settings: Settings, model: Model, first: date, last: date) -> list[_
     found = database.rows(
         settings,
         "SELECT DISTINCT ON (r.business_date) b.batch_no, b.batch_id, r.business_date, r.lake_version, b.rows_scored, "
-        "b.rows_rejected, r.raised FROM vigil.alert_run r JOIN vigil.batch b USING (batch_no) "
+        "b.rows_rejected, b.typologies, r.raised FROM vigil.alert_run r JOIN vigil.batch b USING (batch_no) "
         "WHERE r.model = :model AND r.business_date BETWEEN :first AND :last ORDER BY r.business_date, r.attempt DESC",
         model=model.name,
         first=first,
@@ -241,8 +291,7 @@ def _group(tokens: frozenset[str], segment: Mapping[str, str], known: Mapping[st
 def _record(
     settings: Settings,
     model: Model,
-    before: AlertLimits,
-    after: AlertLimits,
+    digests: tuple[str, str],
     who: str,
     change: dict[str, tuple[Any, Any]],
     dates: tuple[date, date],
@@ -253,8 +302,8 @@ def _record(
         model=model.name,
         first_date=dates[0],
         last_date=dates[1],
-        before_digest=digest_of(before),
-        after_digest=digest_of(after),
+        before_digest=digests[0],
+        after_digest=digests[1],
         change=change,
         by=who,
         **result,

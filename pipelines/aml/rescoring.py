@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -15,15 +14,17 @@ from pipelines.scoring.judge import Rules
 from pipelines.scoring.predict import LoadedVersion, ScoredChunk, scored_chunks
 from pipelines.scoring.stream import feature_chunks
 from pipelines.settings import Settings
-from pipelines.spec import Model, TypologyPack, load_typologies
+from pipelines.spec import Model, TypologyPack
+from pipelines.training import packs
 from pipelines.training.artefact import Predictor, load_verified
 
 
-def with_pack(settings: Settings, model: Model, batch: Batch, pack: Path) -> pa.Table:
+def with_pack(settings: Settings, model: Model, batch: Batch, pack: TypologyPack) -> pa.Table:
     """The rows of the batch as `scores/<model>` would hold them with this pack; weights and calibration stay.
 
     Raises:
-        DataFault: the version has no part for typologies, or the pack names features it was not trained on.
+        DataFault: the version has no part for typologies, the pack names features it was not trained on, or its content
+            changed and its version did not.
         Blocked: the version's files are not those that scored the batch.
     """
     found = database.rows(
@@ -31,9 +32,10 @@ def with_pack(settings: Settings, model: Model, batch: Batch, pack: Path) -> pa.
         "SELECT model_version, artefact_digest, feature_snapshot FROM vigil.batch WHERE batch_no = :no",
         no=batch.batch_no,
     )[0]
+    packs.require_new_version(model.name, pack, mlflow_store.versions(settings, model.name))
     stored = mlflow_store.version(settings, model.name, found["model_version"])
     predictor = load_verified(fetch_verified(settings, stored, found["artefact_digest"]), found["artefact_digest"])
-    version = _version(model, predictor, load_typologies((pack.parent,), pack.stem))
+    version = _version(model, predictor, pack)
     snapshot = FeatureSnapshot.model_validate(found["feature_snapshot"])
     chunks = scored_chunks(feature_chunks(settings, model, snapshot), version)
     return pa.concat_tables(_table(model, chunk) for chunk in chunks)

@@ -268,8 +268,8 @@ def replay(
 ) -> None:
     """Play a change of the alert limits over stored nights, and record what it gains and loses.
 
-    Without options the policy file as it is now is played against the limits of the last alerts. A changed policy cites the
-    number of its replay, or no alerts are raised with it.
+    Without options the policy file as it is now is played against what decided the last alerts. The policy cites the number
+    of the replay of a changed section or typology pack, or no alerts are raised with it.
     """
     from pipelines.aml import replay as replays
     from pipelines.aml.rescoring import with_pack

@@ -178,6 +178,8 @@ def print_replay(found: Replay) -> None:
     ]
     _table(console, "Customers", ("", "customers", "by segment", "outcome known", "productive"), rows)
     console.print(f"To make the change live, put `replay: {found.replay_no}` into the policy's section `alerts`.")
+    if "typologies" in found.change:
+        console.print("The pack goes live with a version that was trained with it.")
 
 
 def _console() -> Console:

@@ -23,12 +23,21 @@ def problems(settings: Settings, name: str) -> list[str]:
         return [str(error)]
     checks: list[Callable[[], object]] = [
         *(partial(load_contract, settings.expectations, source) for source in model.sources),
-        lambda: load_policy(settings.policies, model.policy).require_in_force(date.today()),
+        lambda: _policy(settings, model),
         lambda: _features(settings, model),
     ]
     if model.typologies is not None:
         checks.append(partial(_typologies, settings, model, model.typologies))
     return [text for check in checks if (text := _problem(check))]
+
+
+def _policy(settings: Settings, model: Model) -> None:
+    policy = load_policy(settings.policies, model.policy).require_in_force(date.today())
+    if model.domain == "aml" and model.schedule.cron is not None and policy.alerts is None:
+        raise DataFault(
+            f"models/{model.name}.yaml: its nights are scheduled to raise alerts, but policy {policy.policy} has no section "
+            "`alerts`, so each would end blocked. Add it (docs/aml.md lists every key), or name a policy that has it."
+        )
 
 
 def _features(settings: Settings, model: Model) -> None:

@@ -12,7 +12,7 @@ from pipelines.settings import Settings
 from pipelines.spec import Model
 
 _BATCH_FIELDS = tuple(name for name in ScoredBatch.model_fields if name != "challenger_versions")
-_BESIDE_FIELDS = ("policy", "policy_version", "review_reasons", "psi_chance_99")
+_BESIDE_FIELDS = ("policy", "policy_version", "review_reasons", "psi_chance_99", "typologies")
 _JSON_FIELDS = ("reject_reasons", "review_reasons", "feature_snapshot")
 
 
@@ -22,6 +22,7 @@ class NewBatch(Value):
     Attributes:
         review_reasons: rows per single reason; a row with two counts under both.
         psi_chance_99: PSI that 99 of 100 samples of this size stay below when nothing changed.
+        typologies: pack, version and digest of the typologies that the scores were made with; None without.
     """
 
     batch: ScoredBatch
@@ -29,6 +30,7 @@ class NewBatch(Value):
     policy_version: str
     review_reasons: dict[str, int]
     psi_chance_99: float | None
+    typologies: str | None = None
 
 
 class BatchRecord(NewBatch):

@@ -66,6 +66,7 @@ class LoadedVersion:
     Attributes:
         subject: model, date and version, for messages.
         in_parts: probabilities with their parts; None for a version whose scores have none.
+        typologies: pack, version and digest of the typologies it was permitted with; None when it has none.
     """
 
     subject: str
@@ -73,6 +74,7 @@ class LoadedVersion:
     rules: Rules
     reference: NumberReference
     in_parts: Callable[[pa.RecordBatch], InParts] | None = None
+    typologies: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,10 @@ def load(settings: Settings, inputs: BatchInputs, version: RegisteredVersion) ->
         )
     rules = Rules(inputs.model.token, {name: now[name] for name in predictor.features}, predictor.categories)
     in_parts = predictor.predict_in_parts if predictor.has_parts else None
-    return LoadedVersion(subject, predictor, rules, predictor.reference.probability, in_parts)
+    pack = predictor.typologies
+    return LoadedVersion(
+        subject, predictor, rules, predictor.reference.probability, in_parts, None if pack is None else pack.identity
+    )
 
 
 def judged_and_scored(

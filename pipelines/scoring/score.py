@@ -76,6 +76,7 @@ def _score_champion(settings: Settings, inputs: BatchInputs) -> NewBatch:
         policy_version=inputs.policy.version,
         review_reasons=dict(sorted(tally.review_reasons.items())),
         psi_chance_99=stability.chance_99,
+        typologies=champion.typologies,
     )
 
 

@@ -122,6 +122,11 @@ class TypologyPack(Strict):
         return fingerprint(self.model_dump_json())
 
     @property
+    def identity(self) -> str:
+        """Pack, version and digest in one text, as batches and alerts keep it."""
+        return f"{self.pack} {self.version} {self.digest}"
+
+    @property
     def features(self) -> tuple[str, ...]:
         """Every feature that a condition names, in order of first use."""
         return tuple(dict.fromkeys(c.feature for typology in self.typologies for c in typology.conditions))

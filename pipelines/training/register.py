@@ -12,7 +12,7 @@ from pipelines.evaluation.report import write_report
 from pipelines.lake import Lake, local_folder
 from pipelines.mlflow_store import Dataset, RunRecord, StoredVersion
 from pipelines.settings import Settings
-from pipelines.training import algorithms, artefact
+from pipelines.training import algorithms, artefact, packs
 from pipelines.training.provenance import Provenance
 from pipelines.training.reference import reference_of
 from pipelines.training.trial import Trial
@@ -82,7 +82,7 @@ def _more_tags(provenance: Provenance) -> dict[str, str]:
     """What only a model with unlabelled rows or with typologies has to say."""
     unlabelled, pack = provenance.training_set.unlabelled, provenance.typologies
     tags = {} if unlabelled is None else {"vigil.unlabelled_rows": str(unlabelled)}
-    return tags if pack is None else tags | {"vigil.typologies": f"{pack.pack} {pack.version} {pack.digest[:16]}"}
+    return tags if pack is None else tags | {packs.TAG: packs.tag_of(pack)}
 
 
 def _feature_service(provenance: Provenance) -> str:

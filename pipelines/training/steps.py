@@ -16,7 +16,7 @@ from pipelines.evaluation.leakage import LeakageVerdict
 from pipelines.features import TrainingRows
 from pipelines.settings import Settings
 from pipelines.spec import Model, TrainingLimits, TypologyPack, load_contract, load_policy, load_typologies
-from pipelines.training import algorithms, register, split
+from pipelines.training import algorithms, packs, register, split
 from pipelines.training.provenance import Provenance, provenance_of
 from pipelines.training.rows import Rows, rows_of
 from pipelines.training.trial import Trial, try_out
@@ -33,7 +33,8 @@ def train(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion
     those registered before from the same rows, parameters and code are returned as they are.
 
     Raises:
-        DataFault: the model file, a parameter or the features are wrong, or there are no labels.
+        DataFault: the model file, a parameter or the features are wrong, there are no labels, or the typology pack changed
+            and its version did not.
         Blocked: too few rows or events, leakage, one class only on a side of a split, or a measure missing or too low.
         ConnectionBroken: the database, the lake or the registry did not answer; the same command may be run again.
     """
@@ -43,6 +44,8 @@ def train(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion
         algorithms.recipe_for(model, algorithm)  # a wrong parameter is found before an hour of work
     with database.transaction(settings) as connection:
         database.lock(connection, f"vigil.training.{model.name}")  # two trainings at once would register twice
+        if typologies is not None:
+            packs.require_new_version(model.name, typologies, mlflow_store.versions(settings, model.name))
         pinned = features.training_rows(settings, model, as_of)
         rows = rows_of(pinned.table, model.feature)
         require_enough(model, as_of, rows, policy.training)

@@ -14,13 +14,14 @@ from bank_fixtures import bank as scored_bank
 from bank_fixtures import bank_template
 from small_night import IN_PARTS, TYPOLOGIES, artefact_files, night, register, write_policy
 
-from pipelines import database
+from pipelines import database, mlflow_store
 from pipelines.aml.alerts import raise_alerts
 from pipelines.aml.house import evidence_of, rules_of
 from pipelines.aml.replay import proposed, replay
-from pipelines.contracts import DataFault
+from pipelines.contracts import Blocked, DataFault
 from pipelines.lake import Lake, connect
 from pipelines.registry import bootstrap
+from pipelines.registry.permits import PermitRequest, grant
 from pipelines.scoring import publish, score
 from pipelines.settings import REPOSITORY, Settings
 from pipelines.spec import EvidenceFilter, TypologyPack
@@ -28,7 +29,7 @@ from pipelines.spec.alerting import EvidenceLimits
 
 __all__ = ["bank_template", "scored_bank"]
 
-DAY = date(2026, 6, 30)
+DAY, NEXT = date(2026, 6, 30), date(2026, 7, 1)
 ROWS = 2_000
 AT = datetime(2026, 6, 20, 12, tzinfo=UTC)
 
@@ -39,6 +40,9 @@ def pack(**changed: Any) -> dict[str, Any]:
     for typology in document["typologies"]:
         typology |= changed.get(typology["name"], {})
     return document
+
+
+CHANGED = TypologyPack.model_validate(pack(steep_card={"points": 0.99}, stretched={"points": 0.01}) | {"version": "3"})
 
 
 def top_of_those_who_met(settings: Settings) -> str:
@@ -95,19 +99,78 @@ def test_a_changed_pack_is_replayed_with_the_version_that_scored_the_night(publi
 
     raise_alerts(published, IN_PARTS, DAY)
     before = proposed(published, IN_PARTS, DAY)
-    same = tmp_path / "small_typologies.yaml"
-    same.write_text(yaml.safe_dump(pack()))
-    made = replay(published, IN_PARTS, before, DAY, DAY, by=ANNA, pack=same, rescore=with_pack)
+    file = tmp_path / "small_typologies.yaml"
+    file.write_text(yaml.safe_dump(pack() | {"version": "2"}))
+    made = replay(published, IN_PARTS, before, DAY, DAY, by=ANNA, pack=file, rescore=with_pack)
     assert (made.gained.customers, made.lost.customers, made.both.customers) == (0, 0, 20)
-    same.write_text(yaml.safe_dump(pack(steep_card={"points": 0.99}, stretched={"points": 0.01})))
-    made = replay(published, IN_PARTS, before, DAY, DAY, by=ANNA, pack=same, rescore=with_pack)
+    file.write_text(yaml.safe_dump(CHANGED.model_dump(mode="json", exclude_none=True)))
+    made = replay(published, IN_PARTS, before, DAY, DAY, by=ANNA, pack=file, rescore=with_pack)
     assert made.gained.customers == made.lost.customers > 0
-    assert made.change == {"typologies": (None, "small_typologies")}
-    same.write_text(yaml.safe_dump(pack(steep_card={"all_of": [{"feature": "shoe_size", "at_least": 1}]})))
+    assert made.change == {"typologies": ("small_typologies 1", "small_typologies 3")}
+    file.write_text(
+        yaml.safe_dump(pack(steep_card={"all_of": [{"feature": "shoe_size", "at_least": 1}]}) | {"version": "4"})
+    )
     with pytest.raises(DataFault, match="shoe_size"):
-        replay(published, IN_PARTS, before, DAY, DAY, by=ANNA, pack=same, rescore=with_pack)
+        replay(published, IN_PARTS, before, DAY, DAY, by=ANNA, pack=file, rescore=with_pack)
     with pytest.raises(DataFault, match="no part for typologies"):
-        replay(published, IN_PARTS, before, DAY, DAY, by=ANNA, pack=same)
+        replay(published, IN_PARTS, before, DAY, DAY, by=ANNA, pack=file)
+
+
+def test_a_pack_trained_under_the_same_version_with_other_content_is_not_replayed(
+    published: Settings, tmp_path: Path
+) -> None:
+    from pipelines.aml.rescoring import with_pack
+
+    raise_alerts(published, IN_PARTS, DAY)
+    register(published, artefact_files(1, model=IN_PARTS, typologies=CHANGED), IN_PARTS)
+    file = tmp_path / "small_typologies.yaml"
+    file.write_text(yaml.safe_dump(pack() | {"version": CHANGED.version}))
+    with pytest.raises(DataFault, match="small_typologies 3 is not what version 2 was trained with"):
+        replay(published, IN_PARTS, proposed(published, IN_PARTS, DAY), DAY, DAY, by=ANNA, pack=file, rescore=with_pack)
+
+
+def test_a_champion_with_another_pack_raises_nothing_until_its_replay_is_cited(
+    published: Settings, tmp_path: Path
+) -> None:
+    from pipelines.aml.rescoring import with_pack
+
+    raise_alerts(published, IN_PARTS, DAY)
+    succeed(published, register(published, artefact_files(1, model=IN_PARTS, typologies=CHANGED), IN_PARTS))
+    night(published, NEXT, ROWS, model=IN_PARTS)
+    score(published, IN_PARTS, NEXT)
+    publish(published, IN_PARTS, NEXT)
+    Lake(published).replace_date("source/transactions", NEXT, TRANSACTIONS.empty_table())
+    with pytest.raises(Blocked, match="made with small_typologies 3, those of the last alerts with small_typologies 1"):
+        raise_alerts(published, IN_PARTS, NEXT)
+    file = tmp_path / "small_typologies.yaml"
+    file.write_text(yaml.safe_dump(CHANGED.model_dump(mode="json", exclude_none=True)))
+    limits = proposed(published, IN_PARTS, NEXT)
+    made = replay(published, IN_PARTS, limits, DAY, DAY, by=ANNA, pack=file, rescore=with_pack)
+    policy = yaml.safe_load((published.project / "policies" / "small.yaml").read_text())
+    write_policy(published.project, alerts=policy["alerts"] | {"replay": made.replay_no})
+    assert raise_alerts(published, IN_PARTS, NEXT).policy_version == policy["version"]
+    kept = database.rows(published, "SELECT typologies FROM vigil.alert_run ORDER BY run_no")
+    assert [row["typologies"] for row in kept] == [TYPOLOGIES.identity, CHANGED.identity]
+
+
+def succeed(settings: Settings, version: int) -> None:
+    """Make the version the champion, as an approval would."""
+    stored = mlflow_store.version(settings, IN_PARTS.name, version)
+    permit = PermitRequest(
+        model=IN_PARTS.name,
+        version=version,
+        role="champion",
+        artefact_digest=stored.tags["vigil.artefact_digest"],
+        policy="small",
+        policy_version="2026.1",
+        kind="bootstrap",
+        reason="a successor in a test",
+    )
+    with database.transaction(settings) as connection:
+        # Approvals are no kind of permit yet, and of the kind there is a model gets one champion.
+        database.execute(connection, "DROP INDEX vigil.permit_one_bootstrap_champion")
+        grant(connection, [permit], valid_days=30)
+    mlflow_store.set_alias(settings, IN_PARTS.name, "champion", version)
 
 
 def test_filters_of_a_pack_pick_the_transactions_they_name(published: Settings) -> None:

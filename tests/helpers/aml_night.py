@@ -145,11 +145,12 @@ def publish_scores(
     *,
     batch: str = "a",
     rejected: Mapping[str, str] | None = None,
+    typologies: str | None = None,
 ) -> str:
     """Make these rows what readers see of the day; returns the batch id. The same batch again moves only the pointer."""
     listed, refused = list(rows), rejected or {}
     batch_id = fingerprint(MODEL.name, day, batch)
-    version = Lake(settings).replace_date(f"scores/{MODEL.name}", day, _score_table(listed, day, batch_id))
+    version = Lake(settings).replace_date(f"scores/{MODEL.name}", day, score_table(listed, day, batch_id))
     if refused:
         table = pa.table(
             {
@@ -165,8 +166,9 @@ def publish_scores(
             connection,
             "INSERT INTO vigil.batch (batch_id, state, model, business_date, model_version, artefact_digest, policy, "
             "policy_version, rows_in, rows_scored, rows_rejected, rows_quarantined, rows_review, reject_reasons, "
-            "review_reasons, digest, feature_snapshot, staged) VALUES (:id, 'published', :model, :day, 1, 'a', :policy, '1', "
-            ":rows, :scored, :rejected, 0, :review, '{}', '{}', 'd', '{}', 's') ON CONFLICT (batch_id) DO NOTHING",
+            "review_reasons, digest, feature_snapshot, staged, typologies) VALUES (:id, 'published', :model, :day, 1, 'a', "
+            ":policy, '1', :rows, :scored, :rejected, 0, :review, '{}', '{}', 'd', '{}', 's', :typologies) "
+            "ON CONFLICT (batch_id) DO NOTHING",
             id=batch_id,
             model=MODEL.name,
             day=day,
@@ -175,6 +177,7 @@ def publish_scores(
             scored=len(listed),
             rejected=len(refused),
             review=sum(row.review is not None for row in listed),
+            typologies=typologies,
         )
         database.execute(
             connection,
@@ -188,7 +191,7 @@ def publish_scores(
     return batch_id
 
 
-def _score_table(rows: Sequence[Row], day: date, batch_id: str) -> pa.Table:
+def score_table(rows: Sequence[Row], day: date, batch_id: str) -> pa.Table:
     listed = [
         {
             "customer_token": token(row.name),

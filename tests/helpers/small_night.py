@@ -19,7 +19,7 @@ from pipelines.ingest.records import landed, newest_verdict, record_landing, rec
 from pipelines.lake import Lake
 from pipelines.settings import REPOSITORY, Settings
 from pipelines.spec import Model, TypologyPack
-from pipelines.training import algorithms, artefact
+from pipelines.training import algorithms, artefact, packs
 from pipelines.training.reference import reference_of
 from pipelines.training.rows import Rows
 
@@ -125,7 +125,9 @@ TYPOLOGIES = TypologyPack.model_validate(
 )
 
 
-def artefact_files(seed: int = 1, rows: int = 4_000, model: Model = MODEL) -> dict[str, bytes]:
+def artefact_files(
+    seed: int = 1, rows: int = 4_000, model: Model = MODEL, typologies: TypologyPack = TYPOLOGIES
+) -> dict[str, bytes]:
     """The files of the model, trained on random rows of that seed."""
     columns = feature_columns(rows, seed)
     random = np.random.default_rng(seed + 1)
@@ -135,7 +137,7 @@ def artefact_files(seed: int = 1, rows: int = 4_000, model: Model = MODEL) -> di
         label=(random.random(rows) < 1 / (1 + np.exp(-log_odds))).astype(np.int8),
         event_date=np.full(rows, np.datetime64("2026-01-31")),
     )
-    developed = algorithms.develop(model, model.training.algorithms[0], made, TYPOLOGIES)
+    developed = algorithms.develop(model, model.training.algorithms[0], made, typologies)
     reference = reference_of(made, model.feature, developed.probability(made.features))
     return artefact.pack(model.name, developed, made, model.feature, reference, {"seed": seed})
 
@@ -160,6 +162,8 @@ def register(settings: Settings, files: dict[str, bytes], model: Model = MODEL) 
             ),
         )
     tags = {"vigil.artefact_digest": digest, "vigil.algorithm": model.training.algorithms[0]}
+    if "typologies.json" in files:
+        tags[packs.TAG] = packs.tag_of(TypologyPack.model_validate_json(files["typologies.json"]))
     return mlflow_store.register_version(settings, model.name, run_id, tags).version
 
 

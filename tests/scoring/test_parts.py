@@ -136,3 +136,12 @@ def test_more_reasons_come_after_those_there_are() -> None:
     assert with_more_review(judged, {"none": np.zeros(4, bool)}) is judged
     nobody = judge(Rules("token", {"x": Feature(missing="review")}, {}), chunk.slice(0, 1))
     assert with_more_review(nobody, {"one": np.array([True])}).review_reason.to_pylist() == ["one"]
+
+
+def test_the_batch_keeps_the_pack_its_champion_carries(in_parts: Settings) -> None:
+    first = score(in_parts, IN_PARTS, DAY)
+    assert score(in_parts, IN_PARTS, DAY) == first
+    night(in_parts, NEXT, ROWS)
+    score(in_parts, MODEL, NEXT)
+    kept = {r["model"]: r["typologies"] for r in database.rows(in_parts, "SELECT model, typologies FROM vigil.batch")}
+    assert kept == {"in_parts": f"small_typologies 1 {TYPOLOGIES.digest}", "small": None}

@@ -118,3 +118,17 @@ def test_folds_train_and_measure_with_rows_beside_them(investigated):
     (made,) = training.train(lender.settings, model, AS_OF)
     assert made.metrics["rows"] == LABELLED
     assert np.isfinite(made.metrics["auc_supervised"])
+
+
+def test_a_pack_that_changed_under_its_version_is_not_trained(investigated):
+    lender, model = investigated
+    training.train(lender.settings, model, AS_OF)
+    write_pack(lender, description="Changed in silence.")
+    with pytest.raises(
+        DataFault, match=r"pack typologies 2026\.1 is not what version 1 was trained with.*new\s`version`"
+    ):
+        training.train(lender.settings, model, AS_OF)
+    write_pack(lender)
+    assert [made.version for made in training.train(lender.settings, model, AS_OF)] == [1, 2]
+    write_pack(lender, description="Changed.", version="2026.2")
+    assert training.train(lender.settings, model, AS_OF)[0].version == 3

@@ -11,6 +11,7 @@ down_revision = "0005"
 
 INVESTIGATOR, OFFICER = "vigil_investigator", "vigil_sar_officer"
 CUSTOMER = "text NOT NULL CHECK (token ~ '^[0-9a-f]{32}$')"
+PACK = "text CHECK (typologies ~ '^[^ ]+ .+ [0-9a-f]{64}$')"
 PERSON = r"text NOT NULL CHECK (by ~ '^[^@\s]+@[^@\s]+$' AND by = lower(by))"
 GROWING = (
     "alert_run",
@@ -29,6 +30,8 @@ GROWING = (
 
 
 def upgrade() -> None:
+    # Pack, version and digest of the typologies that the champion carries; null for a model without.
+    op.execute(f"ALTER TABLE vigil.batch ADD COLUMN typologies {PACK}")
     _roles()
     _alerts()
     _cases()
@@ -71,7 +74,7 @@ def _roles() -> None:
 
 
 def _alerts() -> None:
-    op.execute("""
+    op.execute(f"""
         CREATE TABLE vigil.alert_run (
             run_no         integer PRIMARY KEY,
             model          text NOT NULL,
@@ -82,7 +85,8 @@ def _alerts() -> None:
             policy         text NOT NULL,
             policy_version text NOT NULL,
             limits         jsonb NOT NULL,
-            limits_digest  text NOT NULL CHECK (limits_digest ~ '^[0-9a-f]{64}$'),
+            limits_digest  text NOT NULL CHECK (limits_digest ~ '^[0-9a-f]{{64}}$'),
+            typologies     {PACK},
             line           double precision,
             rows_scored    bigint NOT NULL,
             rows_rejected  bigint NOT NULL,
