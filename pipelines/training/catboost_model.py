@@ -29,6 +29,7 @@ from pipelines.contracts import Value
 from pipelines.evaluation.metrics import Scores
 from pipelines.spec import Feature
 from pipelines.training.binning import bin_numbers, stand_in
+from pipelines.training.catboost_trees import Trees, trees_of
 from pipelines.training.recipe import Parameters, Recipe, readable_refusal, require_known_parameters
 from pipelines.training.rows import Features, Rows, numbers
 
@@ -116,6 +117,24 @@ class CatBoostModel:
             return np.empty(0)
         raw: Scores = self.booster.predict(self.inputs.frame(features), prediction_type="RawFormulaVal")
         return raw
+
+    def highest_log_odds(self, features: Features) -> Scores:
+        """Log odds of each row if every absent value were the one that raises it most; of a row without holes its own.
+
+        In each tree the highest leaf counts among those that the values which are there allow, so that no value in place of
+        the absent ones gives more. Trees are taken one by one: no single value may reach all of it.
+        """
+        absent = np.column_stack([np.asarray(features[name].is_null()) for name in self.inputs.features])
+        holed = absent.any(axis=1)
+        raw = self.log_odds(features)
+        if holed.any():
+            rows = features.filter(pa.array(holed))
+            raw[holed] = self._trees.highest(self.booster.calc_leaf_indexes(self.inputs.frame(rows)), absent[holed])
+        return raw
+
+    @cached_property
+    def _trees(self) -> Trees:
+        return trees_of(self.booster)
 
     def files(self) -> dict[str, bytes]:
         """The native file, and the inputs as JSON."""

@@ -11,8 +11,10 @@ add up; both it and the anomaly's are 0 for a row with nothing to be said. Weigh
 held-out labelled rows, which no part was fitted on, with each weight at least `least_weight` (never below 0): no part can
 lower the score, and what investigations have not found yet can still raise it.
 
-A part that has no value (it failed on the row) counts as the highest evidence there is, and the row goes to a person: what is
-not known must not make anybody look harmless.
+What is not known must not make anybody look harmless. Where a feature is absent that may not be, an input failed, and no
+absence in that row is taken for a state: the supervised part counts the highest leaves the row could reach, the forest the
+shortest ways, and a typology that cannot be judged counts as met. So the score is at least what it would be with any values
+in the gaps, and the row goes to a person. A part that has no value at all counts as the highest evidence there is.
 """
 
 from __future__ import annotations
@@ -126,11 +128,12 @@ class Views:
 
     def of(self, features: Features) -> Seen:
         """What each part says of each row."""
-        log_odds = _or_nan(self.supervised.log_odds(features))
-        found = rules.judge(self.pack, self.may_be_absent, features)
+        doubted = self._input_failed(features)
+        log_odds = _or_nan(self._supervised(features, doubted))
+        found = rules.judge(self.pack, self.may_be_absent, features, doubted)
         values = {
             "supervised": logistic(log_odds),
-            "anomaly": _or_nan(self.forest.part(features)),
+            "anomaly": _or_nan(self.forest.part(features, doubted)),
             "typologies": _or_nan(found.part),
         }
         evidence = {
@@ -139,6 +142,20 @@ class Views:
             "typologies": _evidence(values["typologies"]),
         }
         return Seen(values, evidence, found)
+
+    def _input_failed(self, features: Features) -> Mask:
+        """Rows in which a feature is absent whose absence is not a state."""
+        failed: Mask = np.zeros(features.num_rows, bool)
+        for name in self.supervised.inputs.features:
+            if name not in self.may_be_absent and features[name].null_count:
+                failed |= np.asarray(features[name].is_null())
+        return failed
+
+    def _supervised(self, features: Features, doubted: Mask) -> Scores:
+        log_odds = self.supervised.log_odds(features)
+        if doubted.any():
+            log_odds[doubted] = self.supervised.highest_log_odds(features.filter(pa.array(doubted)))
+        return log_odds
 
 
 @dataclass(frozen=True)

@@ -59,14 +59,15 @@ class NumberColumns(Value):
     def width(self) -> int:
         return 2 if self.absence_is_a_state else 1
 
-    def fill(self, features: Features, into: Matrix) -> None:
-        """Write the columns; NaN where the value is absent and absence is no state."""
+    def fill(self, features: Features, into: Matrix, doubted: Mask) -> None:
+        """Write the columns; NaN where the value is absent and absence is no state, or doubted to be one."""
         values = numbers(features, self.feature)
         np.clip(values, -_LARGEST, _LARGEST, out=into[0], casting="unsafe")
         if self.absence_is_a_state:
             absent = np.isnan(values)
             into[0][absent] = self.median
             into[1] = absent
+            into[:, absent & doubted] = np.nan
 
 
 class CategoryColumns(Value):
@@ -85,8 +86,9 @@ class CategoryColumns(Value):
     def width(self) -> int:
         return len(self.frequent) + 1 + int(self.absence_is_a_state)
 
-    def fill(self, features: Features, into: Matrix) -> None:
-        """Write the columns; NaN in all of them for a category never seen, and where absence is no state for an absent one."""
+    def fill(self, features: Features, into: Matrix, doubted: Mask) -> None:
+        """Write the columns; NaN in all of them for a category never seen, and for an absent one where absence is no state or
+        doubted to be one."""
         column = features[self.feature]
         seen = pc.index_in(column, pa.array([*self.frequent, *self.rare], pa.string()))
         position = np.asarray(pc.fill_null(seen, -1))
@@ -95,7 +97,7 @@ class CategoryColumns(Value):
         into[len(self.frequent)] = position >= len(self.frequent)
         unknown = position < 0
         if self.absence_is_a_state:
-            absent = np.asarray(column.is_null())
+            absent = np.asarray(column.is_null()) & ~doubted
             into[-1] = absent
             unknown &= ~absent
         into[:, unknown] = np.nan
@@ -134,16 +136,23 @@ class IsolationForest(Value):
     levels: tuple[float, ...] = ()
     quantiles: tuple[float, ...] = ()
 
-    def part(self, features: Features) -> Scores:
-        """Share of the background that is less anomalous than each row, in [0, 1]."""
-        return np.interp(self.scores(features), self.quantiles, self.levels, left=0.0, right=1.0)
+    def part(self, features: Features, doubted: Mask | None = None) -> Scores:
+        """Share of the background that is less anomalous than each row, in [0, 1].
 
-    def scores(self, features: Features) -> Scores:
+        Args:
+            doubted: rows whose absences are no states, whatever the features say: an input failed.
+        """
+        return np.interp(self.scores(features, doubted), self.quantiles, self.levels, left=0.0, right=1.0)
+
+    def scores(self, features: Features, doubted: Mask | None = None) -> Scores:
         """Anomaly score of each row in (0, 1]; scikit-learn's score_samples with the other sign."""
         depths = np.empty(features.num_rows)
         for start in range(0, features.num_rows, _CHUNK_ABSENT):
-            chunk = features.slice(start, _CHUNK_ABSENT)
-            depths[start : start + _CHUNK_ABSENT] = self._depths(columns_of(self, chunk))
+            end = start + _CHUNK_ABSENT
+            columns = columns_of(
+                self, features.slice(start, _CHUNK_ABSENT), doubted if doubted is None else doubted[start:end]
+            )
+            depths[start:end] = self._depths(columns)
         scores: Scores = 2.0 ** (-(depths / (len(self.trees) * self.usual_depth)))
         return scores
 
@@ -172,13 +181,15 @@ def load(files: Mapping[str, bytes]) -> IsolationForest:
     return IsolationForest.model_validate_json(files[FILE])
 
 
-def columns_of(forest: IsolationForest, features: Features) -> Matrix:
-    """The forest's columns of the rows, one row of the result per column; NaN is absent."""
+def columns_of(forest: IsolationForest, features: Features, doubted: Mask | None = None) -> Matrix:
+    """The forest's columns of the rows, one row of the result per column; NaN is absent, also where absence would be a state
+    but the row is doubted."""
+    doubted = np.zeros(features.num_rows, bool) if doubted is None else doubted
     parts: tuple[NumberColumns | CategoryColumns, ...] = (*forest.numbers, *forest.categories)
     made = np.empty((sum(part.width for part in parts), features.num_rows), np.float32)
     first = 0
     for part in parts:
-        part.fill(features, made[first : first + part.width])
+        part.fill(features, made[first : first + part.width], doubted)
         first += part.width
     return made
 

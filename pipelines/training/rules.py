@@ -5,14 +5,14 @@ the others left, so no order matters, more of them is always more, and the resul
 Probabilistic Reasoning in Intelligent Systems (1988), with the points as the chance that each alone is right.
 
 An absent value is unknown, not false (Kleene's logic): all_of with a false condition fails whatever the others are, any_of
-with a true one holds. A typology that stays unknown cannot be judged. It counts as not met, which alone would lower the score
-of whoever leaves a field empty; so the row goes to a person, by name of the typology. Where the model file says
-`missing: allowed`, absence is a documented state, and the condition is false.
+with a true one holds. A typology that stays unknown cannot be judged. It counts in the part as if it were met, so that an
+empty field lowers nobody's score, is not named among those met, and the row goes to a person, by name of the typology. Where
+the model file says `missing: allowed`, absence is a documented state, and the condition is false.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ class Findings:
     """What a pack says of rows.
 
     Attributes:
-        part: 1 - product of (1 - points) of the typologies met, one per row in [0, 1).
+        part: 1 - product of (1 - points) of the typologies met or unknown, one per row in [0, 1).
         met: per row the names of the typologies met, in the pack's order and separated by `; `; empty when none.
         unknown: per typology that cannot be judged somewhere, the rows where it cannot.
     """
@@ -49,17 +49,23 @@ class Findings:
     unknown: dict[str, Mask]
 
 
-def judge(pack: TypologyPack, may_be_absent: Collection[str], features: Features) -> Findings:
+def judge(
+    pack: TypologyPack, may_be_absent: Collection[str], features: Features, doubted: Mask | None = None
+) -> Findings:
     """Every typology of the pack on every row.
 
     Args:
         may_be_absent: features whose absence the model file declares to be a state.
+        doubted: rows of which an input failed, so that no absence is a state.
         features: numbers and categories by name, as pipelines.training.rows.typed gives them.
     """
-    verdicts = {typology.name: _typology(typology, may_be_absent, features) for typology in pack.typologies}
+    state = np.ones(features.num_rows, bool) if doubted is None else ~doubted
+    states = dict.fromkeys(may_be_absent, state)
+    verdicts = {typology.name: _typology(typology, states, features) for typology in pack.typologies}
     rest = np.ones(features.num_rows)
     for typology in pack.typologies:
-        rest *= np.where(verdicts[typology.name].met, 1.0 - typology.points, 1.0)
+        verdict = verdicts[typology.name]
+        rest *= np.where(verdict.met | verdict.unknown, 1.0 - typology.points, 1.0)
     return Findings(
         part=1.0 - rest,
         met=_names({name: verdict.met for name, verdict in verdicts.items()}, features.num_rows),
@@ -67,19 +73,17 @@ def judge(pack: TypologyPack, may_be_absent: Collection[str], features: Features
     )
 
 
-def _typology(typology: Typology, may_be_absent: Collection[str], features: Features) -> Verdict:
-    verdicts = [_all(_conditions(typology.all_of, may_be_absent, features), features.num_rows)]
+def _typology(typology: Typology, states: Mapping[str, Mask], features: Features) -> Verdict:
+    verdicts = [_all(_conditions(typology.all_of, states, features), features.num_rows)]
     if typology.any_of:
-        verdicts.append(_any(_conditions(typology.any_of, may_be_absent, features), features.num_rows))
+        verdicts.append(_any(_conditions(typology.any_of, states, features), features.num_rows))
     return _all(verdicts, features.num_rows)
 
 
-def _conditions(
-    conditions: Iterable[Condition], may_be_absent: Collection[str], features: Features
-) -> Iterable[Verdict]:
+def _conditions(conditions: Iterable[Condition], states: Mapping[str, Mask], features: Features) -> Iterable[Verdict]:
     for condition in conditions:
         held, absent = _held(condition, features)
-        yield Verdict(held, np.zeros_like(absent) if condition.feature in may_be_absent else absent)
+        yield Verdict(held, absent & ~states[condition.feature] if condition.feature in states else absent)
 
 
 def _held(condition: Condition, features: Features) -> tuple[Mask, Mask]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lender import random_rows
+from lender import FEATURES, MODEL, random_rows
 
-from pipelines.spec import TypologyPack
+from pipelines.spec import Model, TypologyPack
 from pipelines.training.rows import Background, Rows
 
 DOCUMENT: dict[str, Any] = {
@@ -42,3 +42,13 @@ def partly_labelled(rows: int = 4_000, unlabelled: int = 12_000, seed: int = 3) 
     """Random rows, and further ones without a label."""
     beside = random_rows(unlabelled, seed + 1)
     return replace(random_rows(rows, seed), background=Background(beside.features, beside.event_date))
+
+
+PARAMETERS = {"catboost_iterations": 30, "catboost_depth": 3, "catboost_learning_rate": 0.1, "trees": 30}
+
+
+def spec(**parameters: Any) -> Model:
+    """The lender's model with the combined algorithm and this pack."""
+    training = MODEL["training"] | {"algorithms": ["combined"], "parameters": {"combined": PARAMETERS | parameters}}
+    features = {"application": {name: feature.model_dump() for name, feature in FEATURES.items()}}
+    return Model.model_validate(MODEL | {"features": features, "training": training, "typologies": "typologies"})

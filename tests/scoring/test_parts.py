@@ -66,7 +66,8 @@ def test_the_parts_of_every_score_are_staged_and_published_with_it(in_parts: Set
 
 
 def test_a_typology_that_cannot_be_judged_sends_the_row_to_a_person_by_name(in_parts: Settings) -> None:
-    """Income is absent and `missing: review`: who uses little of the limit is not stretched, whatever the income."""
+    """Income is absent and `missing: review`: who uses little of the limit is not stretched, whatever the income. With an
+    input gone, an absent trend is no documented state any more either."""
     batch = score(in_parts, IN_PARTS, DAY)
     rows = {row["account_token"]: row for row in lake_rows(in_parts, batch.feature_snapshot.table)}
     unsure = 0
@@ -75,7 +76,9 @@ def test_a_typology_that_cannot_be_judged_sends_the_row_to_a_person_by_name(in_p
         absent = features["income"] is None
         cannot = absent and features["utilisation"] >= 0.4
         unsure += cannot
+        steep = absent and features["product"] == "card" and features["trend"] is None
         reasons = ["income missing"] * absent + ["typology stretched cannot be judged"] * cannot
+        reasons += ["typology steep_card cannot be judged"] * steep
         assert row["review_reason"] == ("; ".join(reasons) or None)
     counted = database.rows(in_parts, "SELECT review_reasons FROM vigil.batch WHERE model = 'in_parts'")[0]
     assert unsure > 5
