@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.spec.base import Fraction, Name, Strict
+from pipelines.spec.base import DatedPack, Fraction
 
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 
 
-class ActivityLimits(Strict):
+class ActivityLimits(DatedPack):
     """A dated pack of limits; a change makes the features anew.
 
     Attributes:
@@ -24,11 +23,6 @@ class ActivityLimits(Strict):
             that did not come, nobody has features.
     """
 
-    policy: Name
-    version: str
-    description: str
-    in_force_from: date
-    in_force_to: date | None = None
     reporting_threshold: Annotated[float, Field(gt=0)]
     just_under_fraction: Fraction
     cash_channels: tuple[str, ...] = Field(min_length=1)

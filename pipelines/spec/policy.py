@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.contracts import DataFault
 from pipelines.spec.alerting import AlertLimits
-from pipelines.spec.base import Fraction, Name, Strict
+from pipelines.spec.base import DatedPack, Fraction, Strict
 
 
 class TrainingLimits(Strict):
@@ -45,26 +43,12 @@ class ScoringLimits(Strict):
     psi_block: Annotated[float, Field(gt=0)]
 
 
-class Policy(Strict):
+class Policy(DatedPack):
     """A dated rule pack. Limits are data; who may change them is a review in version control.
 
     `alerts` is needed by models whose scores become alerts.
     """
 
-    policy: Name
-    version: str
-    description: str
-    in_force_from: date
-    in_force_to: date | None = None
     training: TrainingLimits
     scoring: ScoringLimits
     alerts: AlertLimits | None = None
-
-    def require_in_force(self, on: date) -> Policy:
-        """Return self, or raise DataFault when the pack does not cover the date."""
-        if on < self.in_force_from or (self.in_force_to is not None and on > self.in_force_to):
-            raise DataFault(
-                f"policy {self.policy} {self.version} is in force from {self.in_force_from} to "
-                f"{self.in_force_to or 'further notice'}, not on {on}. Name a policy in force in the model file."
-            )
-        return self
