@@ -61,7 +61,7 @@ def raise_alerts(
             policy,
             limits,
             batch,
-            evidence or evidence_of(settings, model, limits.evidence, business_date),
+            evidence or evidence_of(settings, model, limits.evidence, batch),
         )
         return night.raise_all(attempt=last.attempt + 1 if last else 1, superseded=superseded)
 

@@ -7,18 +7,20 @@ from datetime import date, timedelta
 
 import duckdb
 
+from pipelines.aml.batch import Batch
 from pipelines.aml.found import FoundInTransactions, Network, Rule
 from pipelines.aml.network import find_schemes
+from pipelines.aml.rescoring import scored_by
 from pipelines.settings import Settings
-from pipelines.spec import EvidenceFilter, Model, TypologyPack, load_network_limits, load_typologies
+from pipelines.spec import EvidenceFilter, Model, TypologyPack, load_network_limits
 from pipelines.spec.alerting import EvidenceLimits
 
 
-def evidence_of(settings: Settings, model: Model, limits: EvidenceLimits, on: date) -> FoundInTransactions:
-    """Evidence for a model's customers: titles and filters of its typologies as the files in policies/ say them on the
-    date, and the schemes of the network if the policy names its limits."""
-    pack = None if model.typologies is None else load_typologies(settings.typology_folders, model.typologies)
-    rules = {} if pack is None else rules_of(pack.require_in_force(on), on)
+def evidence_of(settings: Settings, model: Model, limits: EvidenceLimits, batch: Batch) -> FoundInTransactions:
+    """Evidence for a batch: titles and filters of the typologies its scores were made with, whatever the file says now, and
+    the schemes of the network if the policy names its limits."""
+    pack = None if batch.typologies is None else scored_by(settings, model, batch).typologies
+    rules = {} if pack is None else rules_of(pack, batch.business_date)
     return FoundInTransactions(model, rules, None if limits.network is None else _network(settings, limits.network))
 
 

@@ -27,18 +27,21 @@ def with_pack(settings: Settings, model: Model, batch: Batch, pack: TypologyPack
             changed and its version did not.
         Blocked: the version's files are not those that scored the batch.
     """
-    found = database.rows(
-        settings,
-        "SELECT model_version, artefact_digest, feature_snapshot FROM vigil.batch WHERE batch_no = :no",
-        no=batch.batch_no,
-    )[0]
     packs.require_new_version(model.name, pack, mlflow_store.versions(settings, model.name))
-    stored = mlflow_store.version(settings, model.name, found["model_version"])
-    predictor = load_verified(fetch_verified(settings, stored, found["artefact_digest"]), found["artefact_digest"])
-    version = _version(model, predictor, pack)
-    snapshot = FeatureSnapshot.model_validate(found["feature_snapshot"])
+    version = _version(model, scored_by(settings, model, batch), pack)
+    [row] = database.rows(settings, "SELECT feature_snapshot FROM vigil.batch WHERE batch_no = :no", no=batch.batch_no)
+    snapshot = FeatureSnapshot.model_validate(row["feature_snapshot"])
     chunks = scored_chunks(feature_chunks(settings, model, snapshot), version)
     return pa.concat_tables(_table(model, chunk) for chunk in chunks)
+
+
+def scored_by(settings: Settings, model: Model, batch: Batch) -> Predictor:
+    """The version that scored a batch, verified. Raises Blocked when its files are not those that did."""
+    [row] = database.rows(
+        settings, "SELECT model_version, artefact_digest FROM vigil.batch WHERE batch_no = :no", no=batch.batch_no
+    )
+    stored = mlflow_store.version(settings, model.name, row["model_version"])
+    return load_verified(fetch_verified(settings, stored, row["artefact_digest"]), row["artefact_digest"])
 
 
 def _version(model: Model, predictor: Predictor, pack: TypologyPack) -> LoadedVersion:

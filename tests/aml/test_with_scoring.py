@@ -16,6 +16,7 @@ from small_night import IN_PARTS, TYPOLOGIES, artefact_files, night, register, w
 
 from pipelines import database, mlflow_store
 from pipelines.aml.alerts import raise_alerts
+from pipelines.aml.batch import published_batch
 from pipelines.aml.house import evidence_of, rules_of
 from pipelines.aml.replay import proposed, replay
 from pipelines.contracts import Blocked, DataFault
@@ -45,6 +46,11 @@ def pack(**changed: Any) -> dict[str, Any]:
 CHANGED = TypologyPack.model_validate(pack(steep_card={"points": 0.99}, stretched={"points": 0.01}) | {"version": "3"})
 
 
+TRAINED = TypologyPack.model_validate(
+    pack(steep_card={"evidence": {"direction": "credit", "amount_between": [8000, 9999], "days": 30}})
+)
+
+
 def top_of_those_who_met(settings: Settings) -> str:
     """The account with the highest score among those that met a typology."""
     with connect(settings) as connection:
@@ -58,13 +64,14 @@ def top_of_those_who_met(settings: Settings) -> str:
 @pytest.fixture
 def published(scored_bank: Settings) -> Settings:
     """A published batch of a combined model, with transactions of a few of its accounts."""
-    bootstrap(scored_bank, IN_PARTS, [register(scored_bank, artefact_files(1, model=IN_PARTS), IN_PARTS)])
+    trained = artefact_files(1, model=IN_PARTS, typologies=TRAINED)
+    bootstrap(scored_bank, IN_PARTS, [register(scored_bank, trained, IN_PARTS)])
     alerts = yaml.safe_load((REPOSITORY / "policies" / "internal_aml.yaml").read_text())["alerts"]
     write_policy(scored_bank.project, alerts=alerts | {"budget": 20, "outcomes": None})
     folder = scored_bank.project / "policies"
     (folder / "aml_network.yaml").write_text((REPOSITORY / "policies" / "aml_network.yaml").read_text())
-    evidence = {"evidence": {"direction": "credit", "amount_between": [8000, 9999], "days": 30}}
-    (folder / "small_typologies.yaml").write_text(yaml.safe_dump(pack(steep_card=evidence)))
+    edited = pack(steep_card={"title": "Edited after the training", "evidence": {"direction": "debit"}})
+    (folder / "small_typologies.yaml").write_text(yaml.safe_dump(edited))
     night(scored_bank, DAY, ROWS, model=IN_PARTS)
     score(scored_bank, IN_PARTS, DAY)
     publish(scored_bank, IN_PARTS, DAY)
@@ -86,7 +93,9 @@ def test_a_published_batch_becomes_alerts_with_typologies_and_schemes(published:
     )
     assert set(first["parts"]) == {"supervised", "anomaly", "typologies"}
     met = {m["name"]: m for m in first["evidence"]["typologies"]}
-    assert met["steep_card"]["title"] == "A card whose trend is steep"
+    assert met["steep_card"]["title"] == "A card whose trend is steep", (
+        "the pack it was trained with, not the edited file"
+    )
     assert (met["steep_card"]["transactions"], met["steep_card"]["amount"]) == (9, "81036.00")
     [fan] = first["evidence"]["schemes"]
     assert (fan["kind"], fan["payments"], len(fan["accounts"])) == ("fan_in", 9, 10)
@@ -150,7 +159,7 @@ def test_a_champion_with_another_pack_raises_nothing_until_its_replay_is_cited(
     write_policy(published.project, alerts=policy["alerts"] | {"replay": made.replay_no})
     assert raise_alerts(published, IN_PARTS, NEXT).policy_version == policy["version"]
     kept = database.rows(published, "SELECT typologies FROM vigil.alert_run ORDER BY run_no")
-    assert [row["typologies"] for row in kept] == [TYPOLOGIES.identity, CHANGED.identity]
+    assert [row["typologies"] for row in kept] == [TRAINED.identity, CHANGED.identity]
 
 
 def succeed(settings: Settings, version: int) -> None:
@@ -201,7 +210,8 @@ def test_filters_of_a_pack_pick_the_transactions_they_name(published: Settings) 
     ]
     Lake(published).replace_date("source/transactions", DAY, pa.Table.from_pylist(rows, TRANSACTIONS))
     limits = EvidenceLimits(source="transactions", days=90, transactions=60, edges=60)
-    house = evidence_of(published, IN_PARTS, limits, DAY)
+    with database.transaction(published) as connection:
+        house = evidence_of(published, IN_PARTS, limits, published_batch(connection, IN_PARTS, DAY))
     found = house.__class__(IN_PARTS, rules, house.network).find(published, limits, DAY, {token("me"): tuple(filters)})
     met = {m.name: m for m in found[token("me")].typologies}
     assert {name: met[name].transactions for name in filters} == {
