@@ -169,15 +169,18 @@ def close(
     """Close a case with its outcome. From the policy's score on, a false positive is only proposed by the first person.
 
     Args:
-        reference: of the filed report; only with `sar_filed`, which needs an officer's login.
+        note: as everybody reads it. A closing with a report may have one like any other, or its absence would tell.
+        reference: of the filed report; `sar_filed` needs it, and an officer's login.
 
     Raises:
         Blocked: the same person closes twice, the case changed, or the login is no officer's.
-        DataFault: the case is in no state to be closed, or the note tells of a report.
+        DataFault: the case is in no state to be closed, the reference is missing or too much, or the note tells of a report.
     """
     filed = outcome == SAR_FILED
-    if (filed and note) or (reference and not filed):
-        raise DataFault("a reference goes with sar_filed, a note with the other outcomes. Nothing was changed.")
+    if filed != bool(reference.strip()):
+        raise DataFault("sar_filed needs the report's --reference, and only it has one. Nothing was changed.")
+    if filed and reference.strip() in note:
+        raise DataFault("the note holds the report's reference, and everybody reads notes. Nothing was changed.")
     with acting(settings, officer=officer or filed) as connection:
         before = _locked(connection, case_no, "close", seen)
         if outcome == FALSE_POSITIVE and _needs_two(connection, case_no):

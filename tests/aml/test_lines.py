@@ -47,7 +47,7 @@ def closed(settings: Settings, name_or_token: str, outcome: str) -> None:
     desk.start(settings, case_no, by=ANNA)
     for person in (ANNA, BERT) if outcome == "false_positive" else (OLGA,):
         if desk.case_file(settings, case_no).case.state == "in_review":
-            desk.close(settings, case_no, outcome, by=person)
+            desk.close(settings, case_no, outcome, by=person, reference="FIU-1" if outcome == "sar_filed" else "")
 
 
 def drawn(settings: Settings) -> list[str]:

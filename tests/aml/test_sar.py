@@ -16,7 +16,7 @@ from pipelines.aml import cases as desk
 from pipelines.aml.alerts import raise_alerts
 from pipelines.aml.desk import acting
 from pipelines.aml.lines import lines
-from pipelines.contracts import Blocked
+from pipelines.contracts import Blocked, DataFault
 from pipelines.settings import REPOSITORY, Settings
 
 INVESTIGATOR, OFFICER = "vigil_investigator", "vigil_sar_officer"
@@ -31,7 +31,8 @@ def two_closed(bank: Settings) -> tuple[Settings, int, int]:
         [row] = database.rows(bank, "SELECT case_no FROM vigil.alert WHERE token = :token", token=token(name))
         desk.assign(bank, row["case_no"], ANNA, by=ANNA)
         desk.start(bank, row["case_no"], by=ANNA)
-        desk.close(bank, row["case_no"], outcome, by=OLGA, reference="FIU-1" if outcome == "sar_filed" else "")
+        reference = "FIU-1" if outcome == "sar_filed" else ""
+        desk.close(bank, row["case_no"], outcome, by=OLGA, note="Layering through five accounts.", reference=reference)
         numbers.append(row["case_no"])
     return bank, numbers[0], numbers[1]
 
@@ -67,10 +68,25 @@ def test_officers_see_the_report_and_investigators_a_valuable_case(two_closed: t
     shown = [desk.case_file(bank, number) for number in (filed, valuable)]
     assert [s.case.outcome for s in shown] == ["valuable", "valuable"]
     stories = [[(e.action, e.state, e.outcome, e.by, e.note) for e in s.events] for s in shown]
-    assert stories[0] == stories[1]
+    assert stories[0] == stories[1], "the note too: a closing without one would tell"
+    assert stories[0][-1][-1] == "Layering through five accounts."
     listed = desk.cases(bank, MODEL.name, state="closed")
     assert {c.outcome for c in listed} == {"valuable"}
     assert desk.outcomes_of(desk.cases(bank, MODEL.name, state="all", officer=True)) == {"sar_filed": 1, "valuable": 1}
+
+
+def test_a_report_needs_its_reference_and_the_note_does_not_hold_it(bank: Settings) -> None:
+    raise_alerts(bank, MODEL, DAY, evidence())
+    [row] = database.rows(bank, "SELECT case_no FROM vigil.alert WHERE token = :token", token=token("ann"))
+    number = row["case_no"]
+    desk.assign(bank, number, ANNA, by=ANNA)
+    desk.start(bank, number, by=ANNA)
+    for outcome, reference in (("sar_filed", " "), ("valuable", "FIU-1")):
+        with pytest.raises(DataFault, match="sar_filed needs the report's --reference"):
+            desk.close(bank, number, outcome, by=OLGA, reference=reference)
+    with pytest.raises(DataFault, match="holds the report's reference"):
+        desk.close(bank, number, "sar_filed", by=OLGA, note="See FIU-1.", reference="FIU-1")
+    assert desk.case_file(bank, number).case.state == "in_review"
 
 
 def test_a_report_stays_known_to_officers_when_its_case_is_opened_again(two_closed: tuple[Settings, int, int]) -> None:
@@ -126,13 +142,13 @@ def test_a_login_of_the_desk_works_and_cannot_file(bank: Settings) -> None:
         desk.assign(ours, number, ANNA, by=ANNA)
         desk.start(ours, number, by=ANNA)
         with pytest.raises(Blocked, match=f"desk_login is no member of the role {OFFICER}"):
-            desk.close(ours, number, "sar_filed", by=ANNA)
+            desk.close(ours, number, "sar_filed", by=ANNA, reference="FIU-2")
         with pytest.raises(Blocked, match=OFFICER):
             desk.cases(ours, MODEL.name, officer=True)
         with pytest.raises(Exception, match="permission denied"):
             database.rows(ours, "SELECT probability FROM vigil.alert")
     with logged_in(bank, "officer_login", OFFICER) as theirs:
-        desk.close(theirs, number, "sar_filed", by=OLGA)
+        desk.close(theirs, number, "sar_filed", by=OLGA, reference="FIU-2")
         assert desk.case_file(theirs, number, officer=True).case.outcome == "sar_filed"
     assert desk.case_file(bank, number).case.outcome == "valuable"
     logins = database.rows(bank, "SELECT DISTINCT login FROM vigil.case_event WHERE by <> 'vigil' ORDER BY 1")
