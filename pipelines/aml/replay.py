@@ -232,7 +232,8 @@ def _play(
         rows = candidates(settings, model, night.batch, limits, desk, scores and scores(settings, model, night.batch))
         chosen = select(limits, rows, desk, model=model.name, business_date=on)
         alerted.append(frozenset(raised.candidate.token for raised in chosen.above))
-        earlier = earlier | {r.candidate.token: _rests(r.candidate, on) for r in (*chosen.above, *chosen.review)}
+        alerted_then = [*(r.candidate for r in (*chosen.above, *chosen.review)), *chosen.sampled]
+        earlier = earlier | {candidate.token: _rests(candidate, on) for candidate in alerted_then}
     return alerted
 
 

@@ -66,7 +66,8 @@ def stored(bank: Settings) -> Settings:
 
 def test_a_smaller_budget_loses_and_a_larger_one_gains(stored: Settings) -> None:
     made = replay(stored, MODEL, proposed(stored, MODEL, DAY, budget=4), DAY, NEXT, by=ANNA)
-    assert [(n.raised, n.before, n.after, n.gained, n.lost) for n in made.nights] == [(3, 3, 4, 1, 0), (2, 3, 3, 1, 1)]
+    assert [(n.raised, n.before, n.after, n.gained, n.lost) for n in made.nights] == [(3, 3, 4, 1, 0), (2, 2, 1, 0, 1)]
+    assert [n.before for n in made.nights] == [n.raised for n in made.nights], "who was drawn below the line rests too"
     assert made.change == {"budget": (3, 4)}
     fewer = replay(stored, MODEL, proposed(stored, MODEL, DAY, budget=2), DAY, DAY, by=ANNA)
     assert (fewer.gained.customers, fewer.lost.customers, fewer.both.customers) == (0, 1, 2)
