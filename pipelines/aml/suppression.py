@@ -63,7 +63,8 @@ def suppress(
     """Suppress a customer from a business date on.
 
     Raises:
-        DataFault: too long, without a reason, for a customer who was not scored by then, or for a typology not met then.
+        DataFault: too long, without a reason, for a customer who was not scored by then, for a typology not met then, or one
+            like it is there already: two would have to be revoked.
         Blocked: nothing was published, or the policy has no alerts section.
     """
     who, why = person(by), readable_by_all(reason)
@@ -82,6 +83,8 @@ def suppress(
             f"{', '.join(met) or 'none'}. Nothing was changed."
         )
     with acting(settings) as connection:
+        database.lock(connection, f"suppress {model.name} {token}")
+        _require_alone(connection, model, token, typology, from_date, until_date)
         made = database.execute(
             connection,
             "INSERT INTO vigil.suppression (model, token, typology, reason, from_date, until_date, probability, typologies, "
@@ -143,6 +146,28 @@ def _one(connection: database.Connection, suppression_no: int) -> Suppression:
     if not found:
         raise DataFault(f"there is no suppression {suppression_no}. `python -m pipelines suppressions` lists them.")
     return Suppression.model_validate(found[0])
+
+
+def _require_alone(
+    connection: database.Connection, model: Model, token: str, typology: str | None, first: date, last: date
+) -> None:
+    found = database.execute(
+        connection,
+        "SELECT suppression_no, until_date FROM vigil.suppression_now WHERE model = :model AND token = :token "
+        "AND typology IS NOT DISTINCT FROM CAST(:typology AS text) AND from_date <= :last AND until_date >= :first "
+        "AND coalesce(revoked_from > greatest(from_date, :first), true) ORDER BY suppression_no LIMIT 1",
+        model=model.name,
+        token=token,
+        typology=typology,
+        first=first,
+        last=last,
+    )
+    if found:
+        raise DataFault(
+            f"suppression {found[0]['suppression_no']} of this customer, for the same, holds until {found[0]['until_date']}. "
+            f"Nothing was changed. Begin after it, or revoke it first: python -m pipelines unsuppress "
+            f"{found[0]['suppression_no']}"
+        )
 
 
 def _score(settings: Settings, model: Model, token: str, on: date) -> tuple[float, tuple[str, ...]]:

@@ -44,7 +44,8 @@ _CASE_COLUMNS = (
 )
 _ALERT_COLUMNS = ("business_date", "case_no", "state", "token", "segment", "why", "transactions", "schemes")
 _SUPPRESSION_COLUMNS = (
-    *("suppression_no", "token", "typology", "from_date", "until_date", "reason", "by", "revoked_by", "revoked_from"),
+    *("suppression_no", "token", "typology", "from_date", "until_date", "reason", "by"),
+    *("revoked_by", "revoked_from", "revoked_because"),
 )
 
 

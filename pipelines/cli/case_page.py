@@ -10,7 +10,7 @@ from rich.table import Table
 
 from pipelines.aml.bounds import Yield
 from pipelines.aml.cases import CaseAlert, CaseFile
-from pipelines.aml.lines import Lines
+from pipelines.aml.lines import Lines, Missed
 from pipelines.aml.replay import Replay
 
 _SHOWN = 8
@@ -55,7 +55,7 @@ def _print_alert(console: Console, alert: CaseAlert, most: int) -> None:
     _table(
         console,
         "Typologies met",
-        ("typology", "transactions", "amount", "from", "to", "note"),
+        ("typology", "transactions", "amount in and out", "from", "to", "note"),
         [
             (t["title"], t["transactions"], _money(t["amount"]), _on(t["first_at"]), _on(t["last_at"]), t["note"])
             for t in kept["typologies"]
@@ -142,8 +142,7 @@ def print_lines(found: Lines) -> None:
     rows = [
         (
             *(s.segment, s.above.customers, _yield(s.above.found), s.below.customers, s.below.looked_at),
-            *(_yield(s.below.found), s.missed.not_looked_at, _expected(s.missed.expected)),
-            f"{s.missed.at_least:.1f} to {s.missed.at_most:.1f}",
+            *(_yield(s.below.found), s.missed.not_looked_at, _missed(s.missed)),
         )
         for s in found.segments
     ]
@@ -152,11 +151,10 @@ def print_lines(found: Lines) -> None:
         "above",
         "yield above",
         "below",
-        "looked at",
+        "drawn",
         "yield below",
-        "not looked at",
-        "missed",
-        "bounds",
+        "not drawn",
+        "missed (bounds)",
     )
     _table(console, title, columns, rows)
     if found.reports is not None:
@@ -177,7 +175,11 @@ def print_replay(found: Replay) -> None:
         for name, g in groups
     ]
     _table(console, "Customers", ("", "customers", "by segment", "outcome known", "productive"), rows)
-    console.print(f"To make the change live, put `replay: {found.replay_no}` into the policy's section `alerts`.")
+    section = [key for key in found.change if key != "typologies"]
+    made = (
+        f"make the change of {', '.join(section)} in the policy's section `alerts`, give the policy a new version, and "
+    )
+    console.print(f"To go live: {made if section else ''}put `replay: {found.replay_no}` into that section.")
     if "typologies" in found.change:
         console.print("The pack goes live with a version that was trained with it.")
 
@@ -205,8 +207,10 @@ def _yield(found: Yield) -> str:
     return f"{found.productive}/{found.known} = {found.rate:.0%} ({found.at_least:.0%} to {found.at_most:.0%})"
 
 
-def _expected(missed: float | None) -> str:
-    return "unknown" if missed is None else f"{missed:.1f}"
+def _missed(missed: Missed) -> str:
+    """Never without its bounds: nothing found among few says little."""
+    expected = "unknown" if missed.expected is None else f"{missed.expected:.1f}"
+    return f"{expected} ({missed.at_least:.1f} to {missed.at_most:.1f})"
 
 
 def _money(amount: str) -> str:

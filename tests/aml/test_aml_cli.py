@@ -54,6 +54,7 @@ def test_alerts_are_raised_listed_and_shown_with_their_reasons(bank: Settings, v
     assert "income missing" in out
     for line in vigil("alerts", "--date", str(DAY), "--json")[1].splitlines():
         assert set(json.loads(line)) >= {"alert_id", "token", "why", "case_no"}
+        assert json.loads(line)["why"], "an alert without typologies says which parts its score rests on"
         assert not {"kind", "probability", "rank"} & set(json.loads(line))
     code, out, _ = vigil("case", "show", case_of(bank, "ann"))
     assert code == DONE

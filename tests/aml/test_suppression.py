@@ -76,6 +76,18 @@ def test_a_typology_is_suppressed_for_a_customer_and_others_are_not(scored: Sett
     assert raised_names(scored, [Row("ann", 0.9, "cash_in; corridor")], later) == ({"ann"}, 0)
 
 
+def test_the_same_is_not_suppressed_twice_so_that_one_revocation_ends_it(scored: Settings) -> None:
+    first = held_back(scored, "ann")
+    with pytest.raises(DataFault, match=f"suppression {first.suppression_no} of this customer, for the same, holds until"):
+        held_back(scored, "ann", until_date=FIRST + timedelta(days=10))
+    held_back(scored, "ann", typology="cash_in")
+    held_back(scored, "bob")
+    revoke(scored, first.suppression_no, from_date=FIRST + timedelta(days=5), reason="No longer so.", by=BERT)
+    with pytest.raises(DataFault, match="holds until"):
+        held_back(scored, "ann")
+    held_back(scored, "ann", from_date=FIRST + timedelta(days=5))
+
+
 def test_it_ends_by_its_date_and_by_revocation(scored: Settings) -> None:
     held_back(scored, "ann", until_date=NEXT)
     second = held_back(scored, "bob")
