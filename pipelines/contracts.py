@@ -303,11 +303,6 @@ def scores_asset(model: str) -> str:
     return f"vigil_scores_{model}"
 
 
-def alerts_asset(model: str) -> str:
-    """Airflow asset name for the alerts of a model having been raised."""
-    return f"vigil_alerts_{model}"
-
-
 def champion_asset(model: str) -> str:
     """Airflow asset name for a newly registered version of a model."""
     return f"vigil_version_{model}"

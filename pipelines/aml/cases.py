@@ -9,7 +9,7 @@ once the second is told what the first did.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Literal
 
@@ -296,12 +296,3 @@ def _needs_two(connection: database.Connection, case_no: int) -> bool:
 
 def _is_open(case: Case) -> bool:
     return case.state in ("new", "assigned", "in_review")
-
-
-def outcomes_of(found: Sequence[Case]) -> dict[str, int]:
-    """Closed cases by outcome."""
-    counted: dict[str, int] = {}
-    for case in found:
-        if case.outcome:
-            counted[case.outcome] = counted.get(case.outcome, 0) + 1
-    return counted

@@ -87,7 +87,7 @@ class ComputedViewDefinition(FeatureViewDefinition):
         except (DataFault, duckdb.Error):
             raise
         except Exception as error:
-            raise _function_failed(self, error, "the connection holds one table per source") from error
+            raise _function_failed(self, error, "The connection holds one table per source") from error
         columns = set(connection.sql(found).columns)
         if columns != {self.token, *self.features}:
             odd = ", ".join(sorted(columns ^ {self.token, *self.features}))

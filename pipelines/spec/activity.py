@@ -6,9 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.spec.base import DatedPack, Fraction
-
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+from pipelines.spec.base import Country, DatedPack, Fraction
 
 
 class ActivityLimits(DatedPack):

@@ -12,6 +12,7 @@ from pipelines.contracts import DataFault
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,47}$")]
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
+Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -32,6 +32,11 @@ _PARTS: dict[type[BaseModel], tuple[type[BaseModel], ...]] = {
     NetworkLimits: (FanLimits, ChainLimits, PassThroughLimits, ExposureLimits),
     Policy: (TrainingLimits, ScoringLimits, AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
 }
+_PAGES: dict[type[Strict], str] = {
+    Contract: "docs/contracts.md",
+    TypologyPack: "docs/training.md",
+    NetworkLimits: "docs/aml_network.md",
+}
 _PARTS_OF_OTHERS = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
 
 
@@ -106,10 +111,7 @@ def _load(kind: type[LoadedFile], path: Path) -> LoadedFile:
 
 
 def _page(kind: type[Strict]) -> str:
-    pages: dict[type[Strict], str] = {Contract: "docs/contracts.md", TypologyPack: "docs/training.md"}
-    return pages.get(kind, "docs/onboarding.md")
-
-    return {Contract: "docs/contracts.md", NetworkLimits: "docs/aml_network.md"}.get(kind, "docs/onboarding.md")
+    return _PAGES.get(kind, "docs/onboarding.md")
 
 
 def _problems(kind: type[Strict], error: ValidationError) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipelines.spec.base import DatedPack, Strict
+from pipelines.spec.base import Country, DatedPack, Strict
 
 Days = Annotated[int, Field(ge=1, le=3660)]
 Count = Annotated[int, Field(ge=1)]
@@ -98,7 +98,7 @@ class NetworkLimits(DatedPack):
     """
 
     currencies: dict[str, Money]
-    home_country: str
+    home_country: Country
     cash_channels: tuple[str, ...]
     lookback_days: Annotated[int, Field(ge=90, le=3660)]
     known_days: Days

@@ -14,10 +14,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipelines.contracts import DataFault, fingerprint
-from pipelines.spec.base import Name, Strict, closest
+from pipelines.spec.base import Country, Name, Strict, closest
 from pipelines.spec.model import Feature
-
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 
 
 class Condition(Strict):

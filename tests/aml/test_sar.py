@@ -72,7 +72,8 @@ def test_officers_see_the_report_and_investigators_a_valuable_case(two_closed: t
     assert stories[0][-1][-1] == "Layering through five accounts."
     listed = desk.cases(bank, MODEL.name, state="closed")
     assert {c.outcome for c in listed} == {"valuable"}
-    assert desk.outcomes_of(desk.cases(bank, MODEL.name, state="all", officer=True)) == {"sar_filed": 1, "valuable": 1}
+    closed = [case.outcome for case in desk.cases(bank, MODEL.name, state="closed", officer=True)]
+    assert sorted(closed) == ["sar_filed", "valuable"]
 
 
 def test_a_report_needs_its_reference_and_the_note_does_not_hold_it(bank: Settings) -> None:

@@ -78,7 +78,9 @@ def test_a_typology_is_suppressed_for_a_customer_and_others_are_not(scored: Sett
 
 def test_the_same_is_not_suppressed_twice_so_that_one_revocation_ends_it(scored: Settings) -> None:
     first = held_back(scored, "ann")
-    with pytest.raises(DataFault, match=f"suppression {first.suppression_no} of this customer, for the same, holds until"):
+    with pytest.raises(
+        DataFault, match=f"suppression {first.suppression_no} of this customer, for the same, holds until"
+    ):
         held_back(scored, "ann", until_date=FIRST + timedelta(days=10))
     held_back(scored, "ann", typology="cash_in")
     held_back(scored, "bob")
