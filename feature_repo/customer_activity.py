@@ -131,10 +131,11 @@ def _missing_deliveries(customer_snapshots: ir.Table, transactions: ir.Table, bu
 
 
 def _completeness(payments: ir.Table, missing_deliveries: ir.Table) -> ir.Table:
-    """One row: whether the bank booked something on nearly every day of the longest window, and nearly every file came."""
+    """One row: whether the bank booked on as many days of the longest window as it must, and the files came that must."""
     recent = payments.filter(payments.age < WINDOWS[-1])
     days = recent.agg(silent=WINDOWS[-1] - recent.booked_on.nunique()).cross_join(missing_deliveries)
-    return days.select(complete=ibis.greatest(days.silent, days.missing) <= LIMITS.max_days_without_bookings)
+    booked, came = days.silent <= LIMITS.max_days_without_bookings, days.missing <= LIMITS.max_missing_deliveries
+    return days.select(complete=booked & came)
 
 
 def _counted(joined: ir.Table) -> ir.Table:

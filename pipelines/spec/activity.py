@@ -17,8 +17,8 @@ class ActivityLimits(DatedPack):
         just_under_fraction: an amount from this fraction of the threshold up to the threshold counts as just under it.
         round_to: an amount that is a multiple of this counts as round.
         dormant_days: an account silent for this long had gone to sleep.
-        max_days_without_bookings: with more days of the last 90 on which the whole bank booked nothing, or more nightly files
-            that did not come, nobody has features.
+        max_days_without_bookings: with more days of the last 90 on which the whole bank booked nothing, nobody has features.
+        max_missing_deliveries: nor with more business dates of them for which no file of transactions came.
     """
 
     reporting_threshold: Annotated[float, Field(gt=0)]
@@ -29,3 +29,4 @@ class ActivityLimits(DatedPack):
     round_to: Annotated[int, Field(gt=0)]
     dormant_days: Annotated[int, Field(ge=1, le=365)]
     max_days_without_bookings: Annotated[int, Field(ge=0, le=90)]
+    max_missing_deliveries: Annotated[int, Field(ge=0, le=90)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from pipelines.features import load_definitions
 from pipelines.features.views import CompiledView, compile_view
-from pipelines.settings import Settings
+from pipelines.settings import REPOSITORY, Settings
 
 ON = date(2026, 6, 30)
 CREATED = datetime(2026, 7, 1, tzinfo=UTC)
@@ -46,7 +47,11 @@ def ask(view: CompiledView) -> Iterator[Callable[..., dict[str, Row]]]:
         connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
 
         def asked(
-            payments: list[Row], on: date = ON, busy: bool = True, customers_on: Sequence[date] = ()
+            payments: list[Row],
+            on: date = ON,
+            busy: bool = True,
+            customers_on: Sequence[date] = (),
+            compiled: CompiledView = view,
         ) -> dict[str, Row]:
             connection.execute(
                 "CREATE OR REPLACE TABLE customer_snapshots AS SELECT * FROM (VALUES "
@@ -65,7 +70,7 @@ def ask(view: CompiledView) -> Iterator[Callable[..., dict[str, Row]]]:
                 connection.execute(
                     f"INSERT INTO transactions VALUES ({', '.join('?' * len(COLUMNS))})", [full.get(c) for c in COLUMNS]
                 )
-            found = connection.sql(view.query(connection, on, CREATED)).to_arrow_table().to_pylist()
+            found = connection.sql(compiled.query(connection, on, CREATED)).to_arrow_table().to_pylist()
             return {row["customer_token"]: row for row in found}
 
         yield asked
@@ -182,6 +187,23 @@ def test_a_nightly_file_that_did_not_come_makes_counts_absent_though_later_files
     days = [ON - timedelta(days=age) for age in range(90)]
     assert ask([*rows, late], busy=False)["anna"]["payments_30d"] == 1
     assert ask([*rows, late], busy=False, customers_on=days)["anna"]["payments_30d"] is None
+
+
+def test_a_bank_that_rests_at_weekends_still_misses_its_files(ask, tmp_path):
+    for folder in ("feature_repo", "expectations", "policies"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    limits = tmp_path / "policies" / "aml_activity.yaml"
+    text = limits.read_text()
+    assert "max_days_without_bookings: 0" in text
+    limits.write_text(text.replace("max_days_without_bookings: 0", "max_days_without_bookings: 26"))
+    settings = Settings(project=tmp_path)
+    resting = compile_view(settings, load_definitions(settings).feature_view("customer_activity"))
+    worked = [paid("anna", age) for age in range(90) if (ON - timedelta(days=age)).weekday() < 5]
+    days = [row["business_date"] for row in worked]
+    assert ask(worked, busy=False, customers_on=days)["anna"]["payments_30d"] is None
+    assert ask(worked, busy=False, customers_on=days, compiled=resting)["anna"]["payments_90d"] == len(worked)
+    late = [row | {"business_date": days[6]} if row["business_date"] == days[7] else row for row in worked]
+    assert ask(late, busy=False, customers_on=days, compiled=resting)["anna"]["payments_90d"] is None
 
 
 def test_no_booking_at_all_is_not_a_quiet_month(ask):
