@@ -10,7 +10,7 @@ import hashlib
 from datetime import date, datetime
 from enum import StrEnum
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -179,6 +179,76 @@ class TrainedVersion(Value):
     training_set_digest: str
     metrics: dict[str, float]
     rows: int
+
+
+class Verdict(StrEnum):
+    """What came of one rule."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    FAIL = "fail"
+    NOT_ASSESSABLE = "not_assessable"
+
+
+class GateVerdict(Value):
+    """One rule applied to one candidate, for everyone or for one segment.
+
+    Attributes:
+        segment: empty for everyone.
+        observed, low, high: the measure and its confidence interval; None where it was not computed.
+        limit: in words.
+        effect: `block`, or `record` for a rule that only notes.
+        evidence: what was measured on what, or why nothing could be; counts and names only.
+        rule: `<pack>/<gate>.<metric>`; `source` is the law, standard or decision behind it.
+    """
+
+    gate: str
+    metric: str
+    segment: str
+    observed: float | None
+    low: float | None
+    high: float | None
+    limit: str
+    verdict: Verdict
+    effect: Literal["block", "record"]
+    evidence: str
+    rule: str
+    policy: str
+    policy_version: str
+    source: str
+
+
+class GateReport(Value):
+    """Everything the gates said about one version on one day. No time stamp: judged again it is the same, with the same digest.
+
+    Attributes:
+        judged_on: day whose rules were applied.
+        champion_version, champion_digest: what it was compared with; None when the model never had a champion.
+        verdicts: at least one for each gate.
+    """
+
+    model: str
+    version: int
+    artefact_digest: str
+    judged_on: date
+    champion_version: int | None
+    champion_digest: str | None
+    policy: str
+    policy_version: str
+    verdicts: tuple[GateVerdict, ...]
+
+    @property
+    def blocking(self) -> tuple[GateVerdict, ...]:
+        """Rules that stop the candidate: those that block and did not pass."""
+        return tuple(v for v in self.verdicts if v.effect == "block" and v.verdict is not Verdict.PASS)
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.verdicts) and not self.blocking
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole report; a permit is bound to it."""
+        return fingerprint(self.model_dump_json())
 
 
 class ScoredBatch(Value):

@@ -25,6 +25,7 @@ STEPS = (
     "training",
     "registry",
     "scoring",
+    "validation",
     "decisions",
     "monitoring",
     "aml",

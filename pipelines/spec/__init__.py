@@ -7,6 +7,22 @@ remedy. Unknown keys are refused with the closest known name; thresholds have no
 from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import Strict, closest
+from pipelines.spec.gates import (
+    GATES,
+    Approvals,
+    Approvers,
+    Domain,
+    Fairness,
+    Gate,
+    Measuring,
+    ProtectedAttribute,
+    Review,
+    Rule,
+    Scenario,
+    Shift,
+    StampedRule,
+    Tier,
+)
 from pipelines.spec.loading import (
     load_activity_limits,
     load_contract,
@@ -18,7 +34,7 @@ from pipelines.spec.loading import (
 )
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.network import NetworkLimits
-from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
+from pipelines.spec.policy import Policy, PolicyFile, ScoringLimits, TrainingLimits
 from pipelines.spec.source import (
     BusinessDateRule,
     Column,
@@ -33,26 +49,41 @@ from pipelines.spec.source import (
 from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
 __all__ = [
+    "GATES",
     "ActivityLimits",
     "AlertLimits",
+    "Approvals",
+    "Approvers",
     "BusinessDateRule",
     "Column",
     "Condition",
     "Contract",
+    "Domain",
     "EvidenceFilter",
     "Expectation",
+    "Fairness",
     "Feature",
     "FilesLocation",
     "Freshness",
+    "Gate",
     "Label",
+    "Measuring",
     "Model",
     "NetworkLimits",
     "Policy",
+    "PolicyFile",
     "PostgresLocation",
+    "ProtectedAttribute",
     "Reference",
+    "Review",
+    "Rule",
+    "Scenario",
     "Schedule",
     "ScoringLimits",
+    "Shift",
+    "StampedRule",
     "Strict",
+    "Tier",
     "Training",
     "TrainingLimits",
     "Typology",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.contracts import DataFault
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,47}$")]
+PackName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{1,47}$")]
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -29,7 +30,7 @@ def closest(name: str, known: Any) -> str:
 class DatedPack(Strict):
     """A rule pack of policies/: its name, version and the dates it holds for."""
 
-    policy: Name
+    policy: PackName
     version: str
     description: str
     in_force_from: date

@@ -11,12 +11,24 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.contracts import DataFault
+from pipelines.settings import REPOSITORY
 from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes
 from pipelines.spec.base import Strict, closest
+from pipelines.spec.gates import (
+    Approvals,
+    Approvers,
+    Fairness,
+    Measuring,
+    ProtectedAttribute,
+    Review,
+    Rule,
+    Scenario,
+    Shift,
+)
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.network import ChainLimits, ExposureLimits, FanLimits, NetworkLimits, PassThroughLimits
-from pipelines.spec.policy import Policy, ScoringLimits, TrainingLimits
+from pipelines.spec.policy import Policy, PolicyFile, ScoringLimits, TrainingLimits, resolve
 from pipelines.spec.source import Column, Contract, FilesLocation, Freshness, Volume
 from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, TypologyPack
 
@@ -30,7 +42,10 @@ LoadedFile = TypeVar("LoadedFile", bound=Strict)
 _PARTS: dict[type[BaseModel], tuple[type[BaseModel], ...]] = {
     TypologyPack: (Typology, Condition, EvidenceFilter),
     NetworkLimits: (FanLimits, ChainLimits, PassThroughLimits, ExposureLimits),
-    Policy: (TrainingLimits, ScoringLimits, AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
+    PolicyFile: (
+        *(TrainingLimits, ScoringLimits, AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
+        *(Measuring, Fairness, ProtectedAttribute, Scenario, Shift, Rule, Approvals, Approvers, Review),
+    ),
 }
 _PAGES: dict[type[Strict], str] = {
     Contract: "docs/contracts.md",
@@ -53,9 +68,28 @@ def load_contract(folder: Path, name: str) -> Contract:
 
 
 def load_policy(folder: Path, name: str) -> Policy:
-    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
-    policy = _load(Policy, _file_named(folder, name, "policy"))
-    return _named_as_its_file(policy, policy.policy, folder, name)
+    """Read `<folder>/<name>.yaml` and the packs it inherits from, which may also be the repository's own.
+
+    Raises DataFault with file, key and remedy; also when packs inherit from each other in a circle.
+    """
+    lineage = _lineage(folder, name, ())
+    try:
+        return resolve(lineage)
+    except ValueError as error:
+        raise DataFault(f"{folder / name}.yaml: {error}. Correct the file; docs/gates.md lists every key.") from None
+
+
+def _lineage(folder: Path, name: str, below: tuple[str, ...]) -> list[PolicyFile]:
+    """The file and all it inherits from, nearest first, each once."""
+    if name in below:
+        raise DataFault(f"{folder / name}.yaml: packs inherit in a circle: {' -> '.join([*below, name])}. Remove one.")
+    place = folder if (folder / f"{name}.yaml").is_file() or not below else REPOSITORY / "policies"
+    file = _load(PolicyFile, _file_named(place, name, "policy"))
+    found = [_named_as_its_file(file, file.policy, place, name)]
+    for parent in file.inherits:
+        known = {pack.policy for pack in found}
+        found += [pack for pack in _lineage(folder, parent, (*below, name)) if pack.policy not in known]
+    return found
 
 
 def load_activity_limits(folder: Path, name: str) -> ActivityLimits:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, model_validator
 
-from pipelines.spec.base import Email, Name, Strict
+from pipelines.spec.base import Email, Name, PackName, Strict
 
 Algorithm = Literal["catboost", "scorecard", "combined"]
 
@@ -142,7 +142,7 @@ class Model(Strict):
     tier: Literal[1, 2, 3]
     domain: Literal["credit", "aml", "fraud"]
     purpose: str
-    policy: Name
+    policy: PackName
     typologies: Name | None = Field(default=None, exclude_if=lambda pack: pack is None)
     entity: Name
     population: Name

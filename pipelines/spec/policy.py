@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Self
 
 from pydantic import Field
 
 from pipelines.spec.alerting import AlertLimits
-from pipelines.spec.base import DatedPack, Fraction, Strict
+from pipelines.spec.base import DatedPack, Fraction, PackName, Strict
+from pipelines.spec.gates import Approvals, Domain, Measuring, Review, Rule, StampedRule, Tier
 
 
 class TrainingLimits(Strict):
@@ -43,12 +46,75 @@ class ScoringLimits(Strict):
     psi_block: Annotated[float, Field(gt=0)]
 
 
-class Policy(DatedPack):
-    """A dated rule pack. Limits are data; who may change them is a review in version control.
+class PolicyFile(DatedPack):
+    """policies/<policy>.yaml as it is written. A section that is left out is that of the first pack in `inherits` that has it;
+    rules are not replaced but added up, so a pack that inherits can only ask for more.
 
     `alerts` is needed by models whose scores become alerts.
+    """
+
+    inherits: tuple[PackName, ...] = ()
+    training: TrainingLimits | None = None
+    scoring: ScoringLimits | None = None
+    alerts: AlertLimits | None = None
+    measuring: Measuring | None = None
+    approvals: Approvals | None = None
+    review: Review | None = None
+    rules: tuple[Rule, ...] = ()
+
+
+class Policy(DatedPack):
+    """A policy with everything it inherits. Limits are data; who may change them is a review in version control.
+
+    Attributes:
+        version: its own, and after it those of the packs it inherits from, so that a change anywhere is another version.
+        packs: every pack it is put together from, itself first.
+        measuring, approvals, review: None where no pack has them; what needs one then blocks.
     """
 
     training: TrainingLimits
     scoring: ScoringLimits
     alerts: AlertLimits | None = None
+    measuring: Measuring | None = None
+    approvals: Approvals | None = None
+    review: Review | None = None
+    rules: tuple[StampedRule, ...] = ()
+    packs: tuple[DatedPack, ...] = ()
+
+    def require_in_force(self, on: date) -> Self:
+        """Return self, or raise DataFault when the pack or one it inherits from does not cover the date."""
+        for pack in self.packs:
+            pack.require_in_force(on)
+        return super().require_in_force(on)
+
+    def rules_for(self, domain: Domain, tier: Tier, on: date) -> tuple[StampedRule, ...]:
+        """The rules in force on a day for models of a domain and tier, in the order of the packs."""
+        return tuple(rule for rule in self.rules if rule.applies(domain, tier, on))
+
+
+_SECTIONS = ("training", "scoring", "alerts", "measuring", "approvals", "review")
+
+
+def resolve(lineage: Sequence[PolicyFile]) -> Policy:
+    """Put a policy together from its file and those it inherits from, nearest first. Raises ValueError for a missing section."""
+    own, *inherited = lineage
+    sections = {name: next((s for f in lineage if (s := getattr(f, name)) is not None), None) for name in _SECTIONS}
+    absent = [name for name in ("training", "scoring") if sections[name] is None]
+    if absent:
+        raise ValueError(
+            f"section {' and '.join(absent)} is missing, here and in what it inherits ({list(own.inherits)})"
+        )
+    return Policy(
+        policy=own.policy,
+        version="+".join([own.version, *(f"{pack.policy}-{pack.version}" for pack in inherited)]),
+        description=own.description,
+        in_force_from=own.in_force_from,
+        in_force_to=own.in_force_to,
+        rules=tuple(
+            StampedRule(**rule.model_dump(), pack=pack.policy, pack_version=pack.version)
+            for pack in reversed(lineage)
+            for rule in pack.rules
+        ),
+        packs=tuple(DatedPack(**{name: getattr(pack, name) for name in DatedPack.model_fields}) for pack in lineage),
+        **sections,  # type: ignore[arg-type]
+    )

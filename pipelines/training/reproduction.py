@@ -59,7 +59,7 @@ def reproduce(settings: Settings, model: Model, version: int) -> Reproduction:
         digest = _digest(model, version, stored.tags)
         files = artefact.read_verified(folder, digest)
         predictor = artefact.load_verified(folder, digest)
-    recorded = _recorded(model, version, files[artefact.PROVENANCE], stored.tags)
+    recorded = recorded_provenance(model, version, files[artefact.PROVENANCE], stored.tags)
     pins = recorded.training_set
     pinned = features.training_rows(settings, recorded.model, pins.as_of, pins.pins)
     rows = rows_of(pinned.table, recorded.model.feature)
@@ -84,7 +84,8 @@ def _digest(model: Model, version: int, tags: dict[str, str]) -> str:
     return tags["vigil.artefact_digest"]
 
 
-def _recorded(model: Model, version: int, provenance: bytes, tags: dict[str, str]) -> Provenance:
+def recorded_provenance(model: Model, version: int, provenance: bytes, tags: dict[str, str]) -> Provenance:
+    """What a version was made from, as its verified files say. Raises DataFault when older code described it differently."""
     try:
         return Provenance.model_validate_json(provenance)
     except ValidationError:

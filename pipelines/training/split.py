@@ -6,7 +6,7 @@ Random folds exist for data without time, where the model file says why.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,9 +28,15 @@ class Split:
 def by_date(rows: Rows, validation: Validation) -> Split:
     """Development before the out-of-time date, judgement from it on. Raises Blocked when either side has one class only."""
     start = _out_of_time_start(rows, validation)
-    late = rows.since(start)
-    judged = late if late.judged is None else late.where(late.judged)
+    judged = rows.where(judged_by_date(rows, validation))
+    judged = replace(judged, background=rows.since(start).background)
     return Split(_both_classes(rows.before(start), f"before {start}"), _both_classes(judged, f"from {start} on"))
+
+
+def judged_by_date(rows: Rows, validation: Validation) -> Mask:
+    """Which labelled rows lie out of time and are judged."""
+    late: Mask = rows.event_date >= _out_of_time_start(rows, validation)
+    return late if rows.judged is None else late & rows.judged
 
 
 def fold_masks(rows: Rows, folds: int, seed: int) -> Iterator[Mask]:

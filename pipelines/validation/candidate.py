@@ -1,0 +1,103 @@
+"""A version under judgement: its files verified and loaded, its training set made again from its pins, and the rows it is
+judged on, which it has not learnt from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines import features, mlflow_store
+from pipelines.contracts import DataFault
+from pipelines.evaluation.metrics import Scores
+from pipelines.registry.artefacts import fetch_verified
+from pipelines.registry.versions import stored_digest
+from pipelines.settings import Settings
+from pipelines.spec import Model
+from pipelines.training import artefact, split
+from pipelines.training.artefact import Predictor
+from pipelines.training.provenance import Provenance
+from pipelines.training.reproduction import recorded_provenance
+from pipelines.training.rows import Rows, rows_of
+from pipelines.training.trial import try_out
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A loaded version and its rows.
+
+    Attributes:
+        model: the model file as it was recorded with the version.
+        folder: its verified files.
+        development: labelled rows it was fitted on (and the background, of a model that has one).
+        judged: labelled rows it is judged on: out of time; in folds all rows, each scored by a model that had not seen it.
+        tokens: entity of each judged row, in the same order.
+        probability: of each judged row.
+    """
+
+    model: Model
+    version: int
+    run_id: str
+    artefact_digest: str
+    tags: dict[str, str]
+    folder: Path
+    predictor: Predictor
+    provenance: Provenance
+    development: Rows
+    judged: Rows
+    tokens: pa.ChunkedArray
+    probability: Scores
+
+    @property
+    def in_folds(self) -> bool:
+        return self.model.training.validation.kind == "folds"
+
+
+def load_candidate(settings: Settings, model: Model, version: int) -> Candidate:
+    """Verify, load and score the rows to judge.
+
+    Raises:
+        Blocked: a file is not what the version claims, or the golden rows score differently here.
+        DataFault: the version is unknown, or its training set cannot be made again from its pins.
+        ConnectionBroken: the database, the lake or the registry did not answer.
+    """
+    stored = mlflow_store.version(settings, model.name, version)
+    digest = stored_digest(model, stored)
+    folder = fetch_verified(settings, stored, digest)
+    provenance = recorded_provenance(
+        model, version, artefact.read_verified(folder, digest)[artefact.PROVENANCE], stored.tags
+    )
+    predictor = artefact.load_verified(folder, digest)
+    recorded = provenance.model
+    pinned = features.training_rows(settings, recorded, provenance.training_set.as_of, provenance.training_set.pins)
+    if pinned.digest != provenance.training_set.digest:
+        raise DataFault(
+            f"model {model.name}: the training set of version {version} cannot be made again: its rows differ from those "
+            "recorded. Nothing was judged. Find out what changed in the lake; train again to get a version that can be judged."
+        )
+    rows = rows_of(pinned.table, recorded.feature)
+    labelled = pinned.table.filter(pinned.table["label"].is_valid())
+    if recorded.training.validation.kind == "folds":
+        trial = try_out(recorded, provenance.algorithm, rows, provenance.typologies)
+        development, judged, tokens = rows, rows, labelled[recorded.token]
+        probability = trial.evidence.probability
+    else:
+        chosen = split.judged_by_date(rows, recorded.training.validation)
+        development = split.by_date(rows, recorded.training.validation).development
+        judged, tokens = rows.where(chosen), labelled[recorded.token].filter(pa.array(chosen))
+        probability = predictor.predict(judged.features)
+    return Candidate(
+        model=recorded,
+        version=version,
+        run_id=stored.run_id,
+        artefact_digest=digest,
+        tags=stored.tags,
+        folder=folder,
+        predictor=predictor,
+        provenance=provenance,
+        development=development,
+        judged=judged,
+        tokens=tokens,
+        probability=probability,
+    )
