@@ -6,14 +6,20 @@ The endpoint, keys and region come from the AWS_* variables that boto3 and the l
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
 from pipelines.contracts import ConnectionBroken, DataFault
+
+_ARRIVING = ".arriving-"
+_READERS = 16
 
 
 def is_s3(uri: str) -> bool:
@@ -53,13 +59,7 @@ def fetch(uri: str, target: Path) -> Path:
 def put_new(uri: str, body: bytes) -> bool:
     """Create the object only if nothing is there yet; False when something is. Atomic on S3 (If-None-Match) and on disk."""
     if not is_s3(uri):
-        Path(uri).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with Path(uri).open("xb") as file:
-                file.write(body)
-        except FileExistsError:
-            return False
-        return True
+        return _put_new_file(Path(uri), body)
     with _answers(uri) as (client, bucket, key):
         from botocore.exceptions import ClientError
 
@@ -72,10 +72,24 @@ def put_new(uri: str, body: bytes) -> bool:
     return True
 
 
+def read_under(prefix: str) -> dict[str, bytes]:
+    """The content of all objects or files below a prefix or folder, by full URI. For many small ones."""
+    found = list_under(prefix)
+    if not is_s3(prefix):
+        return {uri: Path(uri).read_bytes() for uri in found}
+    with _answers(prefix) as (client, bucket, _), ThreadPoolExecutor(_READERS) as readers:
+
+        def read(uri: str) -> bytes:
+            content: bytes = client.get_object(Bucket=bucket, Key=urlsplit(uri).path.lstrip("/"))["Body"].read()
+            return content
+
+        return dict(zip(found, readers.map(read, found), strict=True))
+
+
 def list_under(prefix: str) -> list[str]:
     """All objects or files below a prefix or folder, sorted, as full URIs."""
     if not is_s3(prefix):
-        return sorted(str(p) for p in Path(prefix).rglob("*") if p.is_file())
+        return sorted(str(p) for p in Path(prefix).rglob("*") if p.is_file() and not p.name.startswith(_ARRIVING))
     with _answers(prefix) as (client, bucket, key):
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
         return sorted(f"s3://{bucket}/{item['Key']}" for page in pages for item in page.get("Contents", []))
@@ -102,6 +116,20 @@ def ensure_bucket(uri: str) -> bool:
             client.create_bucket(Bucket=bucket)
             return True
     return False
+
+
+def _put_new_file(target: Path, body: bytes) -> bool:
+    """The file appears whole or not at all: a killed writer leaves no empty one behind under its name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=target.parent, prefix=_ARRIVING) as arriving:
+        arriving.write(body)
+        arriving.flush()
+        os.fsync(arriving.fileno())
+        try:
+            os.link(arriving.name, target)
+        except FileExistsError:
+            return False
+    return True
 
 
 @contextmanager

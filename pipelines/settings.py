@@ -32,6 +32,8 @@ class Settings(BaseSettings):
         lake_url: folder or s3:// prefix of the Delta tables. Endpoint and keys come from the AWS_* variables.
         mlflow_tracking_uri: empty means MLflow's own store in the same PostgreSQL.
         token_key_file: file with the HMAC key that turns ids into tokens; created only in the demo environment.
+        anchors: folder or s3:// prefix, outside the database, that holds the hash of each journal entry; empty means
+            `<home>/anchors`. Whoever may write to the database should not be able to write there.
         chunk_rows: rows held in memory at once by streaming steps.
         duckdb_memory: DuckDB's memory limit per process.
         links: addresses of pages beside Airflow by name, shown in its menu: VIGIL_LINKS='{"Data Docs": "https://…"}'.
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
     mlflow_artifacts: str = str(home_folder() / "mlflow")
     token_key_file: Path = home_folder() / "secrets" / "token.key"
     data_docs: Path = home_folder() / "data_docs"
+    anchors: str = ""
     chunk_rows: int = 131_072
     duckdb_memory: str = "2GB"
     duckdb_threads: int = 2
@@ -70,6 +73,11 @@ class Settings(BaseSettings):
     def policies(self) -> Path:
         own = self.project / "policies"
         return own if own.is_dir() else REPOSITORY / "policies"
+
+    @property
+    def anchor_root(self) -> str:
+        """Where the anchors of the journal are, without a slash at the end."""
+        return (self.anchors or str(self.home / "anchors")).rstrip("/")
 
     @property
     def typology_folders(self) -> tuple[Path, ...]:

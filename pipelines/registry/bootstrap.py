@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from pipelines import database, mlflow_store
 from pipelines.contracts import Blocked, DataFault
+from pipelines.registry import journal
+from pipelines.registry.anchors import journalled
 from pipelines.registry.artefacts import fetch_verified
-from pipelines.registry.permits import PermitRequest, grant, permits_of
+from pipelines.registry.permits import Permit, PermitRequest, grant, permits_of
+from pipelines.registry.standing import standing_in
 from pipelines.registry.versions import CHALLENGER, CHAMPION, stored_digest
 from pipelines.settings import Settings
 from pipelines.spec import Model, load_policy
@@ -19,7 +22,7 @@ def bootstrap(settings: Settings, model: Model, versions: Sequence[int]) -> None
     """Install the first champion of an empty demo registry: the first of `versions`; the others become challengers.
 
     Empty means that the model has neither a permit nor a champion alias. Called again with the same versions, it finishes
-    what a killed call left undone.
+    what a killed call left undone, and writes the journal entry of permits that were given before there was a journal.
 
     Raises:
         Blocked: the environment is not demo, the registry is not empty, or a version's files are not what it claims.
@@ -30,15 +33,22 @@ def bootstrap(settings: Settings, model: Model, versions: Sequence[int]) -> None
         raise DataFault(f"model {model.name}: name each version once, the champion first; got {list(versions)}.")
     wanted = _requests(settings, model, versions)
     aliases = mlflow_store.get_aliases(settings, model.name)
-    with database.transaction(settings) as connection:
+    with journalled(settings) as connection:
         database.lock(connection, f"permit {model.name}")
-        held = permits_of(connection, model.name)
+        held: Sequence[Permit] = permits_of(connection, model.name)
         if held and [_subject(p) for p in held] != [_subject(w) for w in wanted]:
             raise Blocked(_not_empty(model, f"permits were granted before, for versions {[p.version for p in held]}"))
         if CHAMPION in aliases and (not held or aliases[CHAMPION] != versions[0]):
             raise Blocked(_not_empty(model, f"version {aliases[CHAMPION]} is its champion already"))
-        if not held:
-            grant(connection, wanted, valid_days=VALID_DAYS)
+        journal.alone(connection)
+        said = standing_in(connection, model.name)
+        if said is not None and said.kind != "bootstrap":
+            raise Blocked(
+                _not_empty(model, f"it was {said.kind} after its bootstrap, by journal entry {said.entry_no}")
+            )
+        held = held or grant(connection, wanted, valid_days=VALID_DAYS)
+        if said is None:
+            journal.append(connection, model.name, "bootstrap", _payload(held))
     for number, alias in reversed(list(zip(versions, _aliases(len(versions)), strict=True))):
         mlflow_store.set_alias(settings, model.name, alias, number)
 
@@ -71,6 +81,20 @@ def _requests(settings: Settings, model: Model, versions: Sequence[int]) -> list
             )
         )
     return requests
+
+
+def _payload(held: Sequence[Permit]) -> dict[str, object]:
+    first, *others = held
+    return {
+        "version": first.version,
+        "artefact_digest": first.artefact_digest,
+        "permit_no": first.permit_no,
+        "permit_digest": first.digest,
+        "policy_version": first.policy_version,
+        "challengers": [
+            {"version": other.version, "permit_no": other.permit_no, "permit_digest": other.digest} for other in others
+        ],
+    }
 
 
 def _subject(permit: PermitRequest) -> tuple[int, str, str]:

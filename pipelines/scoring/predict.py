@@ -100,7 +100,7 @@ def load(settings: Settings, inputs: BatchInputs, version: RegisteredVersion) ->
     predictor = load_verified(registry.fetch(settings, version), version.permit.artefact_digest)
     subject = f"model {inputs.model.name} on {inputs.business_date}: version {version.version}"
     now = inputs.model.feature
-    lost = [n for n, f in predictor.schema.features.items() if n not in now or now[n].categorical != f.categorical]
+    lost = registry.lost_features(inputs.model, predictor)
     if lost:
         raise DataFault(
             f"{subject} was trained on features that the model file no longer has, or has as another kind: "

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 import yaml
 from aml_night import ANNA, TRANSACTIONS, pay, token
+from approved import approved
 from bank_fixtures import bank as scored_bank
 from bank_fixtures import bank_template
 from small_night import IN_PARTS, TYPOLOGIES, artefact_files, night, register, write_policy
 
-from pipelines import database, mlflow_store
+from pipelines import database, registry
 from pipelines.aml.alerts import raise_alerts
 from pipelines.aml.batch import published_batch
 from pipelines.aml.house import evidence_of, rules_of
@@ -22,7 +23,6 @@ from pipelines.aml.replay import proposed, replay
 from pipelines.contracts import Blocked, DataFault
 from pipelines.lake import Lake, connect
 from pipelines.registry import bootstrap
-from pipelines.registry.permits import PermitRequest, grant
 from pipelines.scoring import publish, score
 from pipelines.settings import REPOSITORY, Settings
 from pipelines.spec import EvidenceFilter, TypologyPack
@@ -163,23 +163,9 @@ def test_a_champion_with_another_pack_raises_nothing_until_its_replay_is_cited(
 
 
 def succeed(settings: Settings, version: int) -> None:
-    """Make the version the champion, as an approval would."""
-    stored = mlflow_store.version(settings, IN_PARTS.name, version)
-    permit = PermitRequest(
-        model=IN_PARTS.name,
-        version=version,
-        role="champion",
-        artefact_digest=stored.tags["vigil.artefact_digest"],
-        policy="small",
-        policy_version="2026.1",
-        kind="bootstrap",
-        reason="a successor in a test",
-    )
-    with database.transaction(settings) as connection:
-        # Approvals are no kind of permit yet, and of the kind there is a model gets one champion.
-        database.execute(connection, "DROP INDEX vigil.permit_one_bootstrap_champion")
-        grant(connection, [permit], valid_days=30)
-    mlflow_store.set_alias(settings, IN_PARTS.name, "champion", version)
+    """Approve the version and make it champion."""
+    approved(settings, version, model=IN_PARTS)
+    registry.promote(settings, IN_PARTS, version, expected_champion=1, by="release@bank.example")
 
 
 def test_filters_of_a_pack_pick_the_transactions_they_name(published: Settings) -> None:

@@ -57,7 +57,7 @@ def test_a_tag_changed_to_fit_changed_files_does_not_help(bank: Settings) -> Non
     other = artefact_files(seed=5)
     number = register(bank, other)
     mlflow_store.set_alias(bank, "small", "champion", number)
-    with pytest.raises(Blocked, match="names version 1"):
+    with pytest.raises(Blocked, match="journal says version 1"):
         champion(bank, MODEL)
     assert fetch(bank, version).name == version.permit.artefact_digest
 

@@ -148,7 +148,7 @@ def test_nothing_scored_names_the_command(bank: Settings) -> None:
 def test_a_batch_of_a_champion_that_was_replaced_since_is_not_published(bank: Settings) -> None:
     scored(bank)
     mlflow_store.set_alias(bank, "small", "champion", 2)
-    with pytest.raises(Blocked, match="names version 1"):
+    with pytest.raises(Blocked, match="journal says version 1"):
         publish(bank, MODEL, DAY)
     assert seen(bank)["rows"] == 0
 
