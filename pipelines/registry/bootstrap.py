@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipelines import database, mlflow_store
 from pipelines.contracts import Blocked, DataFault
 from pipelines.registry import journal
-from pipelines.registry.anchors import journalled
+from pipelines.registry.anchors import journalled, require_agreeing_head
 from pipelines.registry.artefacts import fetch_verified
 from pipelines.registry.permits import Permit, PermitRequest, grant, permits_of
 from pipelines.registry.standing import standing_in
@@ -33,6 +33,7 @@ def bootstrap(settings: Settings, model: Model, versions: Sequence[int]) -> None
         raise DataFault(f"model {model.name}: name each version once, the champion first; got {list(versions)}.")
     wanted = _requests(settings, model, versions)
     aliases = mlflow_store.get_aliases(settings, model.name)
+    require_agreeing_head(settings)
     with journalled(settings) as connection:
         database.lock(connection, f"permit {model.name}")
         held: Sequence[Permit] = permits_of(connection, model.name)

@@ -15,10 +15,14 @@ from pipelines.spec import Model
 APPROVER = "validator@bank.example"
 TRAINER = "trainer@bank.example"
 REQUESTER = "requester@bank.example"
+_digests: dict[tuple[str, str, int], str] = {}
 
 
 def digest_of(settings: Settings, version: int, model: Model = MODEL) -> str:
-    return mlflow_store.version(settings, model.name, version).tags["vigil.artefact_digest"]
+    key = settings.database_url, model.name, version
+    if key not in _digests:
+        _digests[key] = mlflow_store.version(settings, model.name, version).tags["vigil.artefact_digest"]
+    return _digests[key]
 
 
 def report(settings: Settings, version: int, *, passed: bool = True, model: Model = MODEL) -> GateReport:

@@ -137,12 +137,10 @@ def test_a_hundred_promotions_at_once_have_one_winner_and_ninety_nine_recorded_c
     permits = [approved(bank, version) for version in (2, third) * 50]
 
     def attempt(permit: Permit) -> int | None:
+        version, number = permit.version, permit.permit_no
         try:
-            return registry.promote(
-                bank, MODEL, permit.version, expected_champion=1, by=BY, permit_no=permit.permit_no
-            ).version
-        except Blocked as error:
-            assert f"version {permit.version} was not promoted: version 1 was expected to be champion" in str(error)
+            return registry.promote(bank, MODEL, version, expected_champion=1, by=BY, permit_no=number).version
+        except Blocked:
             return None
 
     with ThreadPoolExecutor(10) as pool:

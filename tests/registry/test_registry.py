@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pipelines import database, mlflow_store
 from pipelines.contracts import Blocked, ConnectionBroken, DataFault
-from pipelines.registry import bootstrap, challengers, champion, permit_for
+from pipelines.registry import bootstrap, challengers, champion, permit_for, retire, verify
 from pipelines.settings import Settings
 
 DIGEST_TAG = "vigil.artefact_digest"
@@ -67,6 +67,28 @@ def test_bootstrap_again_finishes_what_a_killed_one_left_and_grants_nothing_twic
     bootstrap(bank, MODEL, [1, 2])
     assert permits(bank) == before
     assert champion(bank, MODEL).version == 1
+
+
+def test_permits_from_before_the_journal_are_written_into_it_by_the_same_bootstrap(bank: Settings) -> None:
+    bootstrap(bank, MODEL, [1, 2])
+    with database.transaction(bank) as connection:
+        database.execute(connection, "ALTER TABLE vigil.journal DISABLE TRIGGER journal_append_only")
+        database.execute(connection, "DELETE FROM vigil.journal")
+    older = bank.model_copy(update={"anchors": str(bank.home / "none yet")})
+    with pytest.raises(Blocked, match=r"permit 1 was given for version 1 before .*bootstrap --model small"):
+        champion(older, MODEL)
+    before = permits(older)
+    bootstrap(older, MODEL, [1, 2])
+    assert permits(older) == before
+    assert champion(older, MODEL).version == 1
+    assert verify(older).ok
+
+
+def test_a_bootstrap_is_not_repeated_once_persons_have_decided(bank: Settings) -> None:
+    bootstrap(bank, MODEL, [1, 2])
+    retire(bank, MODEL, reason="not needed", by="anna@bank.example")
+    with pytest.raises(Blocked, match=r"not empty .it was retired after its bootstrap, by journal entry 2"):
+        bootstrap(bank, MODEL, [1, 2])
 
 
 def test_outside_demo_nobody_is_bootstrapped(bank: Settings) -> None:
