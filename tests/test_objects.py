@@ -60,3 +60,26 @@ def test_a_bucket_that_does_not_answer_is_broken_and_not_absent(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(ConnectionBroken, match="did not answer"):
         objects.exists("s3://vigil/x")
+
+
+def test_the_content_of_many_is_read_at_once(root: str) -> None:
+    for number in range(20):
+        objects.put_new(f"{root}/many/{number:02}.json", str(number).encode())
+    objects.put_new(f"{root}/other/1.json", b"x")
+
+    found = objects.read_under(f"{root}/many/")
+
+    assert [content.decode() for content in found.values()] == [str(number) for number in range(20)]
+    assert list(found) == [f"{root}/many/{number:02}.json" for number in range(20)]
+    assert objects.read_under(f"{root}/none/") == {}
+
+
+def test_a_file_whose_writer_dies_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: object) -> None:
+        assert objects.list_under(str(tmp_path)) == []
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.link", dies)
+    with pytest.raises(KeyboardInterrupt):
+        objects.put_new(str(tmp_path / "1.json"), b"whole")
+    assert objects.list_under(str(tmp_path)) == []

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli import output
 from pipelines.cli.app import ModelName, chosen_model, machine, shared
 from pipelines.cli.registry_app import registry_app
-from pipelines.contracts import Blocked, DataFault
+from pipelines.contracts import Blocked, DataFault, Value
+
+if TYPE_CHECKING:
+    from pipelines.registry import Record
 
 By = Annotated[str, typer.Option("--by", metavar="EMAIL", help="Who does this: a person's e-mail address.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, in a sentence.")]
 
 _ENTRY_COLUMNS = ("entry_no", "at", "model", "kind", "payload", "hash")
 _HASH_SHOWN = 12
+_TIME = "%Y-%m-%d %H:%M:%S"
 
 
 @registry_app.command()
@@ -26,7 +31,9 @@ def verify() -> None:
 
     with machine() as settings:
         found = registry.verify(settings)
-    output.show(found)
+    _say(found, found.message if found.ok else f"first bad entry: {found.first_bad}, {found.what}")
+    for fault in found.faults:
+        output.note(f"  {fault.what}: {fault.message}")
     if not found.ok:
         raise Blocked(
             f"the registry's journal is not as it was written. First bad entry: {found.first_bad} ({found.what}): "
@@ -40,7 +47,9 @@ def anchor() -> None:
     from pipelines import registry
 
     with machine() as settings:
-        output.show(registry.anchor(settings))
+        done = registry.anchor(settings)
+        place = f"; the head of {done.day} is {done.head_object}" if done.head_object else ""
+        _say(done, f"{done.put} anchors put, up to entry {done.head}{place}")
 
 
 @registry_app.command()
@@ -69,7 +78,8 @@ def champion(
     from pipelines import registry
 
     with machine() as settings:
-        output.show(registry.champion_at(settings, chosen_model(settings, model).name, _moment(at)))
+        found = registry.champion_at(settings, chosen_model(settings, model).name, _moment(at))
+    _say(found, "\n".join(_record(found)))
 
 
 @registry_app.command()
@@ -84,7 +94,12 @@ def promote(
 
     with machine() as settings:
         chosen = chosen_model(settings, model)
-        output.show(registry.promote(settings, chosen, version, expected_champion=_expected(expect), by=by))
+        done = registry.promote(settings, chosen, version, expected_champion=_expected(expect), by=by)
+    how = "was champion already" if done.already else "is champion"
+    _say(
+        done,
+        f"{done.model}: version {done.version} {how}, by permit {done.permit_no} and journal entry {done.entry_no}",
+    )
 
 
 @registry_app.command()
@@ -103,9 +118,11 @@ def rollback(
     with machine() as settings:
         chosen = chosen_model(settings, model)
         done = registry.rollback(settings, chosen, reason=reason, by=by, expected_champion=expect, dry_run=dry_run)
-        output.show(done)
-        for passed in done.passed_over:
-            output.note(f"passed over: {passed}")
+    how = "would be rolled back" if done.entry_no is None else "rolled back"
+    entry = "" if done.entry_no is None else f" (journal entry {done.entry_no})"
+    _say(done, f"{done.model}: {how} from version {done.from_version} to version {done.to_version}{entry}")
+    for passed in done.passed_over:
+        output.note(f"passed over: {passed}")
 
 
 @registry_app.command()
@@ -114,7 +131,9 @@ def retire(reason: Reason, by: By, model: ModelName = None) -> None:
     from pipelines import registry
 
     with machine() as settings:
-        output.show(registry.retire(settings, chosen_model(settings, model), reason=reason, by=by))
+        done = registry.retire(settings, chosen_model(settings, model), reason=reason, by=by)
+    how = "was retired already" if done.already else "is retired"
+    _say(done, f"{done.model} {how}, by {done.by} ({done.reason}; journal entry {done.entry_no})")
 
 
 @registry_app.command()
@@ -124,9 +143,42 @@ def align(model: ModelName = None) -> None:
 
     with machine() as settings:
         done = registry.align(settings, chosen_model(settings, model))
-        output.show(done)
-        for change in done.changes:
-            output.note(change)
+    at = "no champion" if done.champion is None else f"champion is version {done.champion}"
+    _say(done, f"{done.model}: {at}; {'; '.join(done.changes) or 'the aliases were as the journal says'}")
+
+
+def _say(value: Value, text: str) -> None:
+    """The record, or for a person the text."""
+    if shared.as_json:
+        output.show(value)
+    else:
+        print(text)
+
+
+def _record(found: Record) -> Iterator[str]:
+    """Who, since when, by whom, on what, one fact to a line."""
+    if found.entry_no is None:
+        yield f"{found.model}: no champion yet on {found.at:{_TIME}} UTC"
+        return
+    state = "retired" if found.version is None else f"champion is version {found.version}"
+    until = f" until {found.until:{_TIME}} UTC" if found.until else ""
+    by = f" by {found.by}" if found.by else ""
+    yield f"{found.model}: {state} since {found.since:{_TIME}} UTC{until} (journal entry {found.entry_no}, {found.kind}{by})"
+    if found.reason:
+        yield f"  reason: {found.reason}"
+    if found.permit_no is not None:
+        expires = f"expires {found.permit_expires:%Y-%m-%d}"
+        yield f"  permit {found.permit_no} ({found.permit_kind}, {expires}) under policy {found.policy} {found.policy_version}"
+        yield f"  files {found.artefact_digest}"
+    if found.gate_run_no is not None:
+        yield f"  gate run {found.gate_run_no}, report {found.gate_digest}"
+    if found.request_no is not None:
+        yield f"  approval {found.request_no}, asked for by {found.requester}"
+    for answer in found.approvals:
+        note = f": {answer.note}" if answer.note else ""
+        yield f"  {answer.answer} by {answer.person} ({answer.role}) on {answer.answered_at:{_TIME}} UTC{note}"
+    yield f"  evidence pack {found.evidence_digest or 'none'}"
+    yield f"  champion before: {found.previous or 'none'}; approved against: {found.expected or 'none'}"
 
 
 def _moment(text: str | None) -> datetime:

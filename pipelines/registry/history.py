@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines import database
 from pipelines.contracts import Value
+from pipelines.registry.moments import Moment
 from pipelines.registry.permits import Answer, permit_numbered, request_numbered
 from pipelines.registry.standing import Standing, standings, verified
 from pipelines.settings import Settings
@@ -27,18 +28,18 @@ class Record(Value):
     """
 
     model: str
-    at: datetime
+    at: Moment
     version: int | None
     entry_no: int | None = None
     kind: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     by: str = ""
     reason: str = ""
     artefact_digest: str | None = None
     permit_no: int | None = None
     permit_kind: str | None = None
-    permit_expires: datetime | None = None
+    permit_expires: Moment | None = None
     policy: str | None = None
     policy_version: str | None = None
     gate_run_no: int | None = None

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pipelines import database
 from pipelines.contracts import Value, fingerprint
+from pipelines.registry.moments import Moment
 from pipelines.settings import Settings
 
 Kind = Literal[
@@ -46,7 +47,7 @@ class Entry(Value):
     """
 
     entry_no: int
-    at: datetime
+    at: Moment
     model: str
     kind: str
     payload: str
@@ -67,7 +68,7 @@ def append(connection: database.Connection, model: str, kind: Kind, payload: Map
 
     Args:
         payload: plain JSON types. A number of a permit, gate run or request goes with the digest of what it refers to
-            (`permit_no` and `permit_digest`, `gate_run_no` and `gate_digest`, `request_no` and `answers_digest`):
+            (`permit_no` and `permit_digest`, `gate_run_no` and `gate_digest`, `request_no` and `approval_digest`):
             verification compares them.
     """
     alone(connection)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from pipelines import database
 from pipelines.contracts import Blocked, GateReport, Value, fingerprint
+from pipelines.registry.moments import Moment
 from pipelines.settings import Settings
 from pipelines.spec import Model
 
@@ -55,15 +55,15 @@ class Permit(PermitRequest):
     """A permission as given. `expired` is by the database's clock, at the time it was read."""
 
     permit_no: int
-    granted_at: datetime
-    expires: datetime
+    granted_at: Moment
+    expires: Moment
     expired: bool
 
     @property
     def digest(self) -> str:
         """SHA-256 over everything the permit says; the journal records it."""
         said = self.model_dump(exclude={"expired", "granted_at", "expires"}, exclude_none=True)
-        times = [moment.astimezone(UTC).isoformat() for moment in (self.granted_at, self.expires)]
+        times = [moment.isoformat() for moment in (self.granted_at, self.expires)]
         return fingerprint(*(f"{name}={said[name]}" for name in sorted(said)), *times)
 
 
@@ -75,7 +75,7 @@ class Answer(Value):
     answer: Literal["approve", "refuse"]
     note: str
     place: str
-    answered_at: datetime
+    answered_at: Moment
 
 
 class Request(Value):
@@ -94,14 +94,11 @@ class Request(Value):
     answers: tuple[Answer, ...]
 
     @property
-    def answers_digest(self) -> str:
-        """SHA-256 over all answers; the journal records it."""
-        return fingerprint(
-            *(
-                f"{a.person} {a.role} {a.answer} {a.answered_at.astimezone(UTC).isoformat()} {a.note}"
-                for a in self.answers
-            )
-        )
+    def digest(self) -> str:
+        """SHA-256 over what was asked and everything that was answered; the journal records it."""
+        said = self.model_dump(exclude={"answers"})
+        answers = [part for answer in self.answers for part in answer.model_dump(mode="json").values()]
+        return fingerprint(*(f"{name}={said[name]}" for name in sorted(said)), *answers)
 
 
 _ASKED = ", ".join(name for name in Request.model_fields if name != "answers")

@@ -5,6 +5,7 @@ The journal entry is the promotion; the alias follows. Killed in between, the sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines import database, mlflow_store
@@ -78,31 +79,51 @@ def promote(
         "expected_champion": expected_champion,
         "by": who,
     }
-    with journalled(settings) as connection:
-        journal.alone(connection)
-        held = standings(verified(connection), model.name)
-        now = newest_of(held)
-        used = next((one for one in held if one.permit_no == permit.permit_no and one.kind != "rolled_back"), None)
-        is_conflict = used is None and (now.version if now else None) != expected_champion
-        if used is None:
-            actual = {"actual_champion": now.version if now else None, "actual_entry": now.entry_no if now else None}
-            kind: journal.Kind = "conflict" if is_conflict else "promoted"
-            entry_no = journal.append(connection, model.name, kind, facts | (actual if is_conflict else {})).entry_no
-    if is_conflict:
-        raise Blocked(_conflict(model, version, expected_champion, now, entry_no))
-    if used is not None:
-        _require_standing(model, used, now, permit)
-        entry_no = used.entry_no
+    written = _compare_and_set(settings, model, permit, facts)
     align(settings, model)
     return Promotion(
         model=model.name,
         version=version,
-        previous_champion=used.previous if used else (now.version if now else None),
+        previous_champion=written.previous,
         permit_no=permit.permit_no,
-        entry_no=entry_no,
-        by=(used.by or who) if used else who,
-        already=used is not None,
+        entry_no=written.entry_no,
+        by=written.by,
+        already=written.already,
     )
+
+
+class _Written(Value):
+    """The entry of a promotion, by this call or an earlier one."""
+
+    entry_no: int
+    previous: int | None
+    by: str
+    already: bool
+
+
+def _compare_and_set(settings: Settings, model: Model, permit: Permit, facts: Mapping[str, Any]) -> _Written:
+    """Write the promotion if the champion is the expected one, else the conflict; nothing when it was written before."""
+    expected = facts["expected_champion"]
+    with journalled(settings) as connection:
+        journal.alone(connection)
+        held = standings(verified(connection), model.name)
+        now = newest_of(held)
+        champion = now.version if now else None
+        used = _use_of(permit, held)
+        if used is not None:
+            _require_standing(model, used, now, permit)
+            return _Written(entry_no=used.entry_no, previous=used.previous, by=used.by, already=True)
+        if champion == expected:
+            entry = journal.append(connection, model.name, "promoted", facts)
+            return _Written(entry_no=entry.entry_no, previous=champion, by=facts["by"], already=False)
+        actual = {"actual_champion": champion, "actual_entry": now.entry_no if now else None}
+        entry = journal.append(connection, model.name, "conflict", {**facts, **actual})
+    raise Blocked(_conflict(model, permit.version, expected, now, entry.entry_no))
+
+
+def _use_of(permit: Permit, held: Sequence[Standing]) -> Standing | None:
+    """The entry that made the permit's version champion. A rollback to it is no second use."""
+    return next((one for one in held if one.permit_no == permit.permit_no and one.kind != "rolled_back"), None)
 
 
 def _permit(settings: Settings, model: Model, version: int, permit_no: int | None) -> Permit:
@@ -128,7 +149,7 @@ def _grounds(settings: Settings, permit: Permit) -> dict[str, Any]:
     grounds: dict[str, Any] = {"gate_run_no": permit.gate_run_no, "gate_digest": permit.gate_digest}
     if permit.request_no is not None:
         request = request_numbered(settings, permit.request_no)
-        grounds |= {"request_no": permit.request_no, "answers_digest": request.answers_digest if request else None}
+        grounds |= {"request_no": permit.request_no, "approval_digest": request.digest if request else None}
     return grounds
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from pipelines import database
 from pipelines.contracts import Blocked, Value
 from pipelines.registry import chain, journal
 from pipelines.registry.journal import Entry
+from pipelines.registry.moments import Moment
 from pipelines.settings import Settings
 
 DECIDING = ("bootstrap", "promoted", "rolled_back", "retired")
@@ -29,7 +29,7 @@ class Standing(Value):
     model: str
     entry_no: int
     kind: str
-    since: datetime
+    since: Moment
     version: int | None
     permit_no: int | None
     permit_digest: str | None

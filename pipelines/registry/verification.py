@@ -45,17 +45,25 @@ def verify(settings: Settings) -> Verification:
     faults = sorted(_faults(settings, found, kept), key=lambda fault: fault.entry_no)
     first = faults[0] if faults else None
     agreeing = sum(kept.hashes.get(entry.entry_no) == entry.hash for entry in found)
+    bare = sum(entry.entry_no not in kept.hashes for entry in found)
     return Verification(
         ok=first is None,
         entries=len(found),
         head_hash=found[-1].hash if found else "",
         anchored=agreeing,
-        not_anchored=sum(entry.entry_no not in kept.hashes for entry in found),
+        not_anchored=bare,
         first_bad=first.entry_no if first else None,
         what=first.what if first else None,
-        message=first.message if first else f"{len(found)} entries are as they were written",
+        message=first.message if first else _sound(len(found), bare),
         faults=tuple(faults),
     )
+
+
+def _sound(entries: int, bare: int) -> str:
+    told = f"{entries} entries are as they were written"
+    if not bare:
+        return f"{told}, and each agrees with its anchor outside the database"
+    return f"{told}, as far as it can be told: {bare} are not anchored. Run: python -m pipelines registry anchor"
 
 
 def _faults(settings: Settings, found: tuple[Entry, ...], kept: anchors.Kept) -> Iterator[Fault]:
@@ -93,7 +101,7 @@ def _changed_evidence(
 _REFERENCES = (
     ("permit_no", "permit_digest", "permit"),
     ("gate_run_no", "gate_digest", "the report of gate run"),
-    ("request_no", "answers_digest", "the answers to request"),
+    ("request_no", "approval_digest", "approval request"),
 )
 
 
@@ -105,4 +113,4 @@ def _digest_now(settings: Settings, key: str, number: int) -> str | None:
         report = gate_report(settings, number)
         return report.digest if report else None
     request = request_numbered(settings, number)
-    return request.answers_digest if request else None
+    return request.digest if request else None

@@ -297,7 +297,7 @@ def test_an_anchors_store_that_is_down_is_an_outage_and_not_an_empty_store(
     [
         ("permit", "UPDATE vigil.permit SET expires = expires + interval '9 years' WHERE kind = 'approval'", "permit"),
         ("gate_run", "UPDATE vigil.gate_run SET report = replace(report, '0.71', '0.72')", "the report of gate run"),
-        ("approval_answer", "UPDATE vigil.approval_answer SET person = 'other@bank.example'", "the answers to request"),
+        ("approval_answer", "UPDATE vigil.approval_answer SET person = 'other@bank.example'", "approval request"),
     ],
 )
 def test_a_permit_report_or_answer_that_was_changed_since_is_named_by_the_entry_that_recorded_it(
@@ -310,7 +310,7 @@ def test_a_permit_report_or_answer_that_was_changed_since_is_named_by_the_entry_
     with database.transaction(written) as connection:
         recorded = {"permit_no": permit.permit_no, "permit_digest": permit.digest, "gate_run_no": gate_run[0],
                     "gate_digest": gate_run[1], "request_no": request,
-                    "answers_digest": registry.permits.request_numbered(written, request).answers_digest}  # fmt: skip
+                    "approval_digest": registry.permits.request_numbered(written, request).digest}  # fmt: skip
         registry.append(connection, "small", "approved", recorded)
     assert registry.verify(written).ok
     with database.transaction(written) as connection:
