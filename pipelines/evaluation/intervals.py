@@ -14,8 +14,10 @@ models are compared on the same samples (paired).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,7 @@ Weights = npt.NDArray[np.float64]
 Statistic = Callable[[Weights], Scores]
 """From weights (samples, rows) to one number per sample; see pipelines.evaluation.weighted."""
 
+K = TypeVar("K", bound=Hashable)
 _CELLS = 8_000_000  # weights held at a time: 64 MB
 
 
@@ -73,30 +76,81 @@ def auc_covariance(label: Labels, *scores: Scores) -> tuple[Scores, npt.NDArray[
     return of_events.mean(axis=1), covariance
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A statistic of all rows and of each sample; the difference of two that were drawn together is paired."""
+
+    value: float
+    drawn: Scores
+
+    def __sub__(self, other: Drawn) -> Drawn:
+        return Drawn(self.value - other.value, self.drawn - other.drawn)
+
+    def interval(self, confidence: float) -> Interval:
+        """Between percentiles. Raises EvidenceMissing where the statistic is not finite."""
+        absent = int((~np.isfinite(self.drawn)).sum())
+        if not np.isfinite(self.value) or absent:
+            raise EvidenceMissing(
+                f"the measure is not a finite number for all rows together or for {absent} of {len(self.drawn)} samples."
+            )
+        tail = (1.0 - confidence) / 2.0
+        low, high = np.quantile(self.drawn, [tail, 1.0 - tail])
+        return Interval(value=self.value, low=float(low), high=float(high))
+
+
 def bootstrap(
     strata: npt.NDArray[np.integer], statistic: Statistic, *, confidence: float, resamples: int, seed: int
 ) -> Interval:
-    """Percentile interval of any statistic of weighted rows; the difference of two is one too.
+    """Interval of one statistic; see `bootstrap_all`."""
+    return bootstrap_all(strata, {"": statistic}, resamples=resamples, seed=seed)[""].interval(confidence)
+
+
+def bootstrap_all(
+    strata: npt.NDArray[np.integer], statistics: Mapping[K, Statistic], *, resamples: int, seed: int
+) -> dict[K, Drawn]:
+    """Several statistics of the same samples.
 
     Args:
         strata: group of each row (its label); as many are drawn of each as it has.
         resamples, seed: how many samples, and of which random numbers; equal seeds give equal samples.
 
     Raises:
-        EvidenceMissing: there are no rows, or the statistic is not finite for them or for a sample.
+        EvidenceMissing: there are no rows.
     """
     if not len(strata):
         raise EvidenceMissing("there are no rows to measure on.")
-    value = float(statistic(np.ones((1, len(strata))))[0])
-    drawn = np.concatenate([statistic(weights) for weights in samples(strata, resamples, seed)])
-    if not np.isfinite(value) or not np.isfinite(drawn).all():
-        raise EvidenceMissing(
-            f"the measure is not a finite number for the {len(strata)} rows or for "
-            f"{int((~np.isfinite(drawn)).sum())} of {resamples} samples of them."
-        )
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(drawn, [tail, 1.0 - tail])
-    return Interval(value=value, low=float(low), high=float(high))
+    whole = np.ones((1, len(strata)))
+    drawn: dict[K, list[Scores]] = {name: [] for name in statistics}
+    for weights in samples(strata, resamples, seed):
+        for name, statistic in statistics.items():
+            drawn[name].append(statistic(weights))
+    return {name: Drawn(float(found(whole)[0]), np.concatenate(drawn[name])) for name, found in statistics.items()}
+
+
+def rate_difference(events: tuple[int, int], rows: tuple[int, int], confidence: float) -> Interval:
+    """Rate of one group of rows minus that of another, with Newcombe's interval from Wilson's scores.
+
+    Newcombe, Statistics in Medicine 17 (1998), method 10: right for small groups and for rates of 0 and 1 too.
+    Raises EvidenceMissing when a group is empty.
+    """
+    if not min(rows):
+        raise EvidenceMissing(f"groups of {rows[0]} and {rows[1]} rows: an empty group has no rate.")
+    first, second = (_wilson(e, n, confidence) for e, n in zip(events, rows, strict=True))
+    value = first.value - second.value
+    return Interval(
+        value=value,
+        low=value - float(np.hypot(first.value - first.low, second.high - second.value)),
+        high=value + float(np.hypot(first.high - first.value, second.value - second.low)),
+    )
+
+
+def _wilson(events: int, rows: int, confidence: float) -> Interval:
+    """Wilson's score interval of a rate, Journal of the American Statistical Association 22 (1927)."""
+    z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+    rate, shrink = events / rows, 1.0 + z * z / rows
+    middle = (rate + z * z / (2 * rows)) / shrink
+    half = z * float(np.sqrt(rate * (1 - rate) / rows + (z / (2 * rows)) ** 2)) / shrink
+    return Interval(value=rate, low=max(middle - half, 0.0), high=min(middle + half, 1.0))
 
 
 def samples(strata: npt.NDArray[np.integer], resamples: int, seed: int) -> Iterator[Weights]:
