@@ -103,7 +103,7 @@ def test_what_has_no_interval_is_missing_evidence(label: list, score: list, mess
 
 def test_a_sample_without_a_number_is_missing_evidence() -> None:
     label = np.array([0, 1, 0, 1], np.int8)
-    with pytest.raises(EvidenceMissing, match="not a finite number for the 4 rows"):
+    with pytest.raises(EvidenceMissing, match="not a finite number for all rows together or for"):
         bootstrap(label, lambda w: np.where(w[:, 0] == 1, 1.0, np.nan), confidence=0.95, resamples=100, seed=1)
     with pytest.raises(EvidenceMissing, match="no rows"):
         bootstrap(label[:0], weighted.mean(np.empty(0)), confidence=0.95, resamples=100, seed=1)
@@ -169,6 +169,23 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         held["bootstrap"] += drawn.low <= truth <= drawn.high
     assert 0.84 <= held["delong"] / 200 <= 0.96
     assert 0.82 <= held["bootstrap"] / 200 <= 0.96
+
+
+@pytest.mark.parametrize(
+    ("events", "rows", "low", "high"),
+    [((56, 48), (70, 80), 0.0524, 0.3339), ((9, 3), (10, 10), 0.1705, 0.8090), ((5, 0), (56, 29), -0.0381, 0.1926)],
+)
+def test_a_difference_of_rates_is_as_newcombe_published_it(
+    events: tuple[int, int], rows: tuple[int, int], low: float, high: float
+) -> None:
+    """Table II of Newcombe (1998), method 10."""
+    found = intervals.rate_difference(events, rows, 0.95)
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_an_empty_group_has_no_rate() -> None:
+    with pytest.raises(EvidenceMissing, match="0 and 5 rows"):
+        intervals.rate_difference((0, 1), (0, 5), 0.95)
 
 
 def test_bootstrap_and_delong_agree_on_a_difference() -> None:
