@@ -53,7 +53,7 @@ def measure(label: Labels, probability: Scores) -> dict[str, float]:
     Raises:
         EvidenceMissing: no rows, one class only, or a probability that is not a number in [0, 1].
     """
-    label, probability = _usable(label, probability)
+    label, probability = usable(label, probability)
     if probability.min() < 0 or probability.max() > 1:
         raise EvidenceMissing("a probability lies outside [0, 1]: nothing can be measured. Train again.")
     area = auc(label, probability)
@@ -73,7 +73,7 @@ def measure(label: Labels, probability: Scores) -> dict[str, float]:
 
 def auc(label: Labels, score: Scores) -> float:
     """Probability that a random event scores above a random non-event, ties counting half. Raises EvidenceMissing."""
-    label, score = _usable(label, score)
+    label, score = usable(label, score)
     events, others = _at_or_above_each_score(label, score)
     below = others[-1] - others  # cumulated from the highest score: what is left lies below
     tied = np.diff(others, prepend=0)
@@ -83,21 +83,21 @@ def auc(label: Labels, score: Scores) -> float:
 
 def ks(label: Labels, score: Scores) -> float:
     """Largest distance between the score distributions of events and non-events, 0 to 1. Raises EvidenceMissing."""
-    label, score = _usable(label, score)
+    label, score = usable(label, score)
     events, others = _at_or_above_each_score(label, score)
     return float(np.max(np.abs(events / events[-1] - others / others[-1])))
 
 
 def average_precision(label: Labels, score: Scores) -> float:
     """Sum over distinct scores of precision times the recall gained there. Raises EvidenceMissing."""
-    label, score = _usable(label, score)
+    label, score = usable(label, score)
     events, others = _at_or_above_each_score(label, score)
     return float(np.sum(events / (events + others) * np.diff(events / events[-1], prepend=0)))
 
 
 def brier(label: Labels, probability: Scores) -> float:
     """Mean squared difference between probability and outcome. Raises EvidenceMissing."""
-    label, probability = _usable(label, probability, both_classes=False)
+    label, probability = usable(label, probability, both_classes=False)
     return float(np.mean((probability - label) ** 2))
 
 
@@ -110,7 +110,7 @@ def calibration_error(label: Labels, probability: Scores) -> float:
 
 def calibration_by_decile(label: Labels, probability: Scores) -> tuple[Decile, ...]:
     """Ten equally filled bands in order of the score; equal scores may fall into two bands. Raises EvidenceMissing."""
-    label, probability = _usable(label, probability, both_classes=False)
+    label, probability = usable(label, probability, both_classes=False)
     order = np.argsort(probability, kind="stable")
     bands = [band for band in np.array_split(order, 10) if len(band)]
     return tuple(
@@ -127,14 +127,14 @@ def calibration_by_decile(label: Labels, probability: Scores) -> tuple[Decile, .
 
 def by_month(event_date: Dates, label: Labels, probability: Scores) -> tuple[Month, ...]:
     """The measures of each calendar month of the event dates, in order. Raises EvidenceMissing when there are no rows."""
-    label, probability = _usable(label, probability, both_classes=False)
+    label, probability = usable(label, probability, both_classes=False)
     months = event_date.astype("datetime64[M]")
     return tuple(_month(month, label[months == month], probability[months == month]) for month in np.unique(months))
 
 
 def roc_curve(label: Labels, score: Scores) -> tuple[Scores, Scores]:
     """Shares of non-events and of events at or above each distinct score, from (0, 0) to (1, 1)."""
-    label, score = _usable(label, score)
+    label, score = usable(label, score)
     events, others = _at_or_above_each_score(label, score)
     return np.append(0.0, others / others[-1]), np.append(0.0, events / events[-1])
 
@@ -147,6 +147,23 @@ def mean_of(measures: Sequence[dict[str, float]]) -> dict[str, float]:
         for name in measures[0]
         for values in [[m[name] for m in measures]]
     }
+
+
+def usable(label: Labels, score: Scores, *, both_classes: bool = True) -> tuple[Labels, Scores]:
+    """Labels and scores as arrays. Raises EvidenceMissing when nothing can be measured on them."""
+    label, score = np.asarray(label), np.asarray(score, np.float64)
+    if label.shape != score.shape or label.ndim != 1:
+        raise EvidenceMissing(f"labels {label.shape} and scores {score.shape} do not belong together.")
+    if not len(label):
+        raise EvidenceMissing("there are no rows to measure on.")
+    if not np.isfinite(score).all():
+        raise EvidenceMissing(f"{int((~np.isfinite(score)).sum())} of {len(score)} scores are not finite numbers.")
+    if not np.isin(label, (0, 1)).all():
+        raise EvidenceMissing("a label is neither 0 nor 1.")
+    events = int(label.sum())
+    if both_classes and events in (0, len(label)):
+        raise EvidenceMissing(f"{events} of {len(label)} rows are events: with one class only nothing can be ranked.")
+    return label.astype(np.int8, copy=False), score
 
 
 def _month(month: np.datetime64, label: Labels, probability: Scores) -> Month:
@@ -170,19 +187,3 @@ def _at_or_above_each_score(label: Labels, score: Scores) -> tuple[Scores, Score
     last_of_ties = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
     events = np.cumsum(hits, dtype=np.float64)[last_of_ties]
     return events, last_of_ties + 1.0 - events
-
-
-def _usable(label: Labels, score: Scores, *, both_classes: bool = True) -> tuple[Labels, Scores]:
-    label, score = np.asarray(label), np.asarray(score, np.float64)
-    if label.shape != score.shape or label.ndim != 1:
-        raise EvidenceMissing(f"labels {label.shape} and scores {score.shape} do not belong together.")
-    if not len(label):
-        raise EvidenceMissing("there are no rows to measure on.")
-    if not np.isfinite(score).all():
-        raise EvidenceMissing(f"{int((~np.isfinite(score)).sum())} of {len(score)} scores are not finite numbers.")
-    if not np.isin(label, (0, 1)).all():
-        raise EvidenceMissing("a label is neither 0 nor 1.")
-    events = int(label.sum())
-    if both_classes and events in (0, len(label)):
-        raise EvidenceMissing(f"{events} of {len(label)} rows are events: with one class only nothing can be ranked.")
-    return label.astype(np.int8, copy=False), score

@@ -16,6 +16,7 @@ from pipelines.spec import Model, TypologyPack
 from pipelines.training import catboost_model, combined, scorecard
 from pipelines.training.calibration import Isotonic, Sigmoid, calibrate
 from pipelines.training.combined import CombinedModel, Parts
+from pipelines.training.contributions import Contributions
 from pipelines.training.recipe import Fitted, Parameters, Recipe
 from pipelines.training.rows import Features, Rows
 from pipelines.training.split import hold_out
@@ -38,6 +39,14 @@ class Developed:
     def probability(self, features: Features) -> Scores:
         """Probability of the event, one per row."""
         return self.calibration.probability(self.fitted.log_odds(features))
+
+    def contributions(self, features: Features) -> Contributions:
+        """What each feature adds to the log odds of each row: of the calibrated probability where calibration is a sigmoid
+        (or none), before calibration where it is isotonic, as `calibrated` says."""
+        found = self.fitted.contributions(features)
+        if isinstance(self.calibration, Isotonic):
+            return found
+        return found.scaled(self.calibration.slope, self.calibration.intercept)
 
     @property
     def in_parts(self) -> CombinedModel | None:

@@ -26,6 +26,7 @@ from pipelines.lake import local_folder
 from pipelines.spec import Feature, TypologyPack
 from pipelines.training import algorithms, calibration
 from pipelines.training.algorithms import Developed
+from pipelines.training.contributions import Contributions
 from pipelines.training.reference import Reference
 from pipelines.training.rows import Features, Mask, Rows, typed
 
@@ -125,6 +126,10 @@ class Predictor:
             DataFault: a feature is not there, or of another kind.
         """
         return self.developed.probability(typed(features, self.schema.features))
+
+    def contributions(self, features: Features) -> Contributions:
+        """What each feature adds to each row's log odds (pipelines.training.contributions). Arguments and errors as `predict`."""
+        return self.developed.contributions(typed(features, self.schema.features))
 
     @property
     def has_parts(self) -> bool:

@@ -30,6 +30,7 @@ from pipelines.evaluation.metrics import Scores
 from pipelines.spec import Feature
 from pipelines.training.binning import bin_numbers, stand_in
 from pipelines.training.catboost_trees import Trees, trees_of
+from pipelines.training.contributions import Contributions
 from pipelines.training.recipe import Parameters, Recipe, readable_refusal, require_known_parameters
 from pipelines.training.rows import Features, Rows, numbers
 
@@ -117,6 +118,21 @@ class CatBoostModel:
             return np.empty(0)
         raw: Scores = self.booster.predict(self.inputs.frame(features), prediction_type="RawFormulaVal")
         return raw
+
+    def contributions(self, features: Features) -> Contributions:
+        """Shapley values of the trees as CatBoost computes them (Lundberg et al., Nature Machine Intelligence 2, 2020).
+
+        The baseline is the mean log odds over the rows it was fitted on, by the trees' leaf weights. A stand-in for an
+        absent value counts as the feature's value.
+        """
+        names = self.inputs.features
+        if not features.num_rows:
+            return Contributions(0.0, np.empty((0, len(names))), names)
+        from catboost import Pool
+
+        rows = Pool(self.inputs.frame(features), cat_features=list(self.inputs.categories))
+        found = self.booster.get_feature_importance(rows, type="ShapValues", thread_count=_FIXED["thread_count"])
+        return Contributions(float(found[0, -1]), found[:, :-1], names)
 
     def highest_log_odds(self, features: Features) -> Scores:
         """Log odds of each row if every absent value were the one that raises it most; of a row without holes its own.

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from pipelines.spec import TypologyPack
 from pipelines.training import catboost_model, isolation, rules
 from pipelines.training.calibration import logistic
 from pipelines.training.catboost_model import CatBoostModel
+from pipelines.training.contributions import Contributions
 from pipelines.training.isolation import IsolationForest
 from pipelines.training.recipe import Parameters, Recipe, require_known_parameters
 from pipelines.training.rows import Features, Mask, Rows
@@ -128,7 +129,7 @@ class Views:
 
     def of(self, features: Features) -> Seen:
         """What each part says of each row."""
-        doubted = self._input_failed(features)
+        doubted = np.asarray(self.failed_inputs(features).any(axis=1))
         log_odds = _or_nan(self._supervised(features, doubted))
         found = rules.judge(self.pack, self.may_be_absent, features, doubted)
         values = {
@@ -143,13 +144,46 @@ class Views:
         }
         return Seen(values, evidence, found)
 
-    def _input_failed(self, features: Features) -> Mask:
-        """Rows in which a feature is absent whose absence is not a state."""
-        failed: Mask = np.zeros(features.num_rows, bool)
-        for name in self.supervised.inputs.features:
-            if name not in self.may_be_absent and features[name].null_count:
-                failed |= np.asarray(features[name].is_null())
-        return failed
+    def failed_inputs(self, features: Features) -> Mask:
+        """(rows, features) true where a feature is absent whose absence is not a state."""
+        return np.column_stack(
+            [
+                np.asarray(features[name].is_null()) & (name not in self.may_be_absent)
+                for name in self.supervised.inputs.features
+            ]
+        )
+
+    def attributed(self, features: Features) -> dict[str, Contributions]:
+        """By part, what each feature adds to its evidence; see CombinedModel.contributions for what is left over."""
+        failed = self.failed_inputs(features)
+        doubted = np.asarray(failed.any(axis=1))
+        names = self.supervised.inputs.features
+        return {
+            "supervised": self._supervised_attributed(features, failed),
+            "anomaly": Contributions(1.0 - _LEAST_REST, self._anomaly_attributed(features, failed), names),
+            "typologies": Contributions(0.0, self._typologies_attributed(features, doubted), names),
+        }
+
+    def _supervised_attributed(self, features: Features, failed: Mask) -> Contributions:
+        plain, doubted = self.supervised.contributions(features), np.asarray(failed.any(axis=1))
+        raised = np.where(doubted, self._supervised(features, doubted) - plain.log_odds, 0.0)
+        return replace(plain, values=plain.values + _shared(raised, failed))
+
+    def _anomaly_attributed(self, features: Features, failed: Mask) -> Scores:
+        """What absent inputs raise it by, compared with usual values in their place."""
+        doubted = np.asarray(failed.any(axis=1))
+        raised = np.zeros(len(doubted))
+        rows, every = features.filter(pa.array(doubted)), np.ones(int(doubted.sum()), bool)
+        bound, usual = self.forest.part(rows, every), self.forest.part(self.forest.without_gaps(rows))
+        raised[doubted] = _evidence(bound) - _evidence(usual)
+        return _shared(raised, failed)
+
+    def _typologies_attributed(self, features: Features, doubted: Mask) -> Scores:
+        shares = rules.evidence_by_feature(self.pack, self.may_be_absent, features, doubted)
+        whole: Scores = np.sum(list(shares.values()), axis=0)
+        kept = np.minimum(whole, _evidence(np.array(1.0))) / np.where(whole > 0, whole, 1.0)
+        nothing = np.zeros(features.num_rows)
+        return np.column_stack([kept * shares.get(name, nothing) for name in self.supervised.inputs.features])
 
     def _supervised(self, features: Features, doubted: Mask) -> Scores:
         log_odds = self.supervised.log_odds(features)
@@ -194,6 +228,28 @@ class CombinedModel:
         """The log odds and what they were put together from."""
         seen = self.views.of(features)
         return Parts(self.combination.log_odds(seen.evidence), seen.values, seen.found.met, seen.unsure)
+
+    def contributions(self, features: Features) -> Contributions:
+        """Each part's evidence times its weight, by feature where features are why, else by part (`part anomaly`).
+
+        * supervised: CatBoost's Shapley values. What absent inputs raise it by, up to the highest leaves, is shared equally
+          by those inputs.
+        * typologies: the features whose conditions are met share a typology equally.
+        * anomaly: what absent inputs raise it by, compared with usual values in their place, is shared by those inputs; the
+          rest, less the mean over the background, is `part anomaly`.
+
+        The baseline is the intercept with the supervised part's mean, a row of usual rarity and no typology.
+        """
+        evidence, attributed = self.views.of(features).evidence, self.views.attributed(features)
+        names = self.views.supervised.inputs.features
+        baseline, values = self.combination.intercept, np.zeros((features.num_rows, len(names) + len(PARTS)))
+        for position, (name, part) in enumerate(self.combination.parts.items(), start=len(names)):
+            said = np.where(np.isnan(evidence[name]), part.highest, evidence[name])
+            found = attributed[name]
+            baseline += part.weight * found.baseline
+            values[:, : len(names)] += part.weight * found.values
+            values[:, position] = part.weight * (said - found.log_odds)
+        return Contributions(baseline, values, (*names, *(f"part {name}" for name in self.combination.parts)))
 
     def files(self) -> dict[str, bytes]:
         """Each part in its own format, the typologies as they were, and the weights."""
@@ -332,6 +388,12 @@ def _combination(views: Views, rows: Rows, weights: Mapping[str, float], interce
         for name in PARTS
     }
     return Combination(intercept=intercept, parts=parts, may_be_absent=views.may_be_absent)
+
+
+def _shared(raised: Scores, failed: Mask) -> Scores:
+    """The rise of each row, shared equally by the inputs that failed in it."""
+    share: Scores = raised[:, None] * failed / np.maximum(failed.sum(axis=1), 1)[:, None]
+    return share
 
 
 def _evidence(value: Scores) -> Scores:

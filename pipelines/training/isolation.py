@@ -144,6 +144,13 @@ class IsolationForest(Value):
         """
         return np.interp(self.scores(features, doubted), self.quantiles, self.levels, left=0.0, right=1.0)
 
+    def without_gaps(self, features: Features) -> pa.Table:
+        """The rows with the median or the most frequent category in place of each absent value that is no state."""
+        usual: dict[str, float | str] = {n.feature: n.median for n in self.numbers if not n.absence_is_a_state}
+        usual |= {c.feature: c.frequent[0] for c in self.categories if c.frequent and not c.absence_is_a_state}
+        names = features.schema.names
+        return pa.table({n: pc.fill_null(features[n], usual[n]) if n in usual else features[n] for n in names})
+
     def scores(self, features: Features, doubted: Mask | None = None) -> Scores:
         """Anomaly score of each row in (0, 1]; scikit-learn's score_samples with the other sign."""
         depths = np.empty(features.num_rows)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pipelines.contracts import DataFault
 from pipelines.evaluation.metrics import Scores
 from pipelines.spec import Feature, TypologyPack
+from pipelines.training.contributions import Contributions
 from pipelines.training.rows import Features
 
 Parameters = dict[str, float | int | str | bool]
@@ -38,6 +39,9 @@ class Fitted(Protocol):
 
     def log_odds(self, features: Features) -> Scores:
         """Log odds of the event, one per row, from the features by name."""
+
+    def contributions(self, features: Features) -> Contributions:
+        """What each feature adds to each row's log odds, before calibration."""
 
     def files(self) -> dict[str, bytes]:
         """The model in its native format, by file name."""

@@ -59,8 +59,7 @@ def judge(
         doubted: rows of which an input failed, so that no absence is a state.
         features: numbers and categories by name, as pipelines.training.rows.typed gives them.
     """
-    state = np.ones(features.num_rows, bool) if doubted is None else ~doubted
-    states = dict.fromkeys(may_be_absent, state)
+    states = _states(may_be_absent, features, doubted)
     verdicts = {typology.name: _typology(typology, states, features) for typology in pack.typologies}
     rest = np.ones(features.num_rows)
     for typology in pack.typologies:
@@ -71,6 +70,42 @@ def judge(
         met=_names({name: verdict.met for name, verdict in verdicts.items()}, features.num_rows),
         unknown={name: verdict.unknown for name, verdict in verdicts.items() if verdict.unknown.any()},
     )
+
+
+def evidence_by_feature(
+    pack: TypologyPack, may_be_absent: Collection[str], features: Features, doubted: Mask | None = None
+) -> dict[str, Scores]:
+    """How much of -ln(1 - part) comes from each feature that the pack asks about; arguments as `judge`.
+
+    The evidence of a typology, -ln(1 - points), is shared equally by the features whose conditions are met; of one that
+    cannot be judged, by the features that are absent.
+    """
+    states = _states(may_be_absent, features, doubted)
+    names = dict.fromkeys(c.feature for typology in pack.typologies for c in typology.conditions)
+    shares = {name: np.zeros(features.num_rows) for name in names}
+    for typology in pack.typologies:
+        verdict = _typology(typology, states, features)
+        involved = _involved(typology, verdict, states, features)
+        parties = np.sum(list(involved.values()), axis=0)
+        share = np.where(verdict.met | verdict.unknown, -np.log1p(-typology.points), 0.0) / np.maximum(parties, 1)
+        for name, mask in involved.items():
+            shares[name] += np.where(mask, share, 0.0)
+    return shares
+
+
+def _involved(typology: Typology, verdict: Verdict, states: Mapping[str, Mask], features: Features) -> dict[str, Mask]:
+    """Per feature the rows in which it is why the typology is met, or why nobody can say."""
+    involved: dict[str, Mask] = {}
+    judged = zip(typology.conditions, _conditions(typology.conditions, states, features), strict=True)
+    for condition, held in judged:
+        why = (held.met & verdict.met) | (held.unknown & verdict.unknown)
+        involved[condition.feature] = involved.get(condition.feature, np.zeros(features.num_rows, bool)) | why
+    return involved
+
+
+def _states(may_be_absent: Collection[str], features: Features, doubted: Mask | None) -> dict[str, Mask]:
+    state = np.ones(features.num_rows, bool) if doubted is None else ~doubted
+    return dict.fromkeys(may_be_absent, state)
 
 
 def _typology(typology: Typology, states: Mapping[str, Mask], features: Features) -> Verdict:

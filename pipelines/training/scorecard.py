@@ -21,6 +21,7 @@ from pipelines.contracts import Blocked, Value
 from pipelines.evaluation.metrics import Scores
 from pipelines.spec import Feature
 from pipelines.training.binning import CategoryBins, NumberBins, bin_categories, bin_numbers
+from pipelines.training.contributions import Contributions
 from pipelines.training.recipe import Parameters, Recipe, readable_refusal, require_known_parameters
 from pipelines.training.rows import Features, Rows, numbers
 
@@ -31,12 +32,17 @@ _DIGITS = 6  # points are rounded, so that the last bits of another machine's su
 
 
 class NumberCharacteristic(Value):
-    """A number: points of the bins [edge, next edge), with k edges k + 1 of them, and of an absent value."""
+    """A number: points of the bins [edge, next edge), with k edges k + 1 of them, and of an absent value.
+
+    Attributes:
+        expected: mean points of the rows it was fitted on; 0, the points of average odds, in a card that does not say.
+    """
 
     feature: str
     edges: tuple[float, ...]
     points: tuple[float, ...]
     missing: float
+    expected: float = 0.0
 
     def of(self, features: Features) -> Scores:
         """Points of each row."""
@@ -49,12 +55,13 @@ class NumberCharacteristic(Value):
 
 
 class CategoryCharacteristic(Value):
-    """A category: points of each known one, of an absent value, and of a rare or unknown one."""
+    """A category: points of each known one, of an absent value, and of a rare or unknown one; `expected` as for a number."""
 
     feature: str
     points: dict[str, float]
     missing: float
     other: float
+    expected: float = 0.0
 
     def of(self, features: Features) -> Scores:
         """Points of each row."""
@@ -81,6 +88,15 @@ class Scorecard(Value):
         for category in self.categories:
             total += category.of(features)
         return total
+
+    def contributions(self, features: Features) -> Contributions:
+        """Points less their mean over the rows the card was fitted on; the baseline is the card's mean over those rows."""
+        parts: tuple[NumberCharacteristic | CategoryCharacteristic, ...] = (*self.numbers, *self.categories)
+        return Contributions(
+            baseline=self.intercept + sum(part.expected for part in parts),
+            values=np.column_stack([part.of(features) - part.expected for part in parts]),
+            features=tuple(part.feature for part in parts),
+        )
 
     def files(self) -> dict[str, bytes]:
         """The card as its one file."""
@@ -125,12 +141,14 @@ def _card(recipe: Recipe, rows: Rows) -> Scorecard:
     evidence = np.column_stack([_weights(rows, name, b) for name, b in bins.items()])
     coefficients, intercept = _fitted(recipe, evidence, rows)
     weights = {name: c for name, c in zip(bins, coefficients, strict=True) if c > 0}
+    parts = [_characteristic(name, bins[name], weight) for name, weight in weights.items()]
+    parts = [
+        part.model_copy(update={"expected": round(float(part.of(rows.features).mean()), _DIGITS)}) for part in parts
+    ]
     return Scorecard(
         intercept=round(intercept, _DIGITS),
-        numbers=tuple(_number(n, b, weights[n]) for n, b in bins.items() if isinstance(b, NumberBins) and n in weights),
-        categories=tuple(
-            _category(n, b, weights[n]) for n, b in bins.items() if isinstance(b, CategoryBins) and n in weights
-        ),
+        numbers=tuple(part for part in parts if isinstance(part, NumberCharacteristic)),
+        categories=tuple(part for part in parts if isinstance(part, CategoryCharacteristic)),
     )
 
 
@@ -160,8 +178,13 @@ def _bins(rows: Rows, name: str, feature: Feature) -> NumberBins | CategoryBins:
 
 
 def _weights(rows: Rows, name: str, bins: NumberBins | CategoryBins) -> Scores:
-    card = _number(name, bins, 1.0) if isinstance(bins, NumberBins) else _category(name, bins, 1.0)
-    return card.of(rows.features)
+    return _characteristic(name, bins, 1.0).of(rows.features)
+
+
+def _characteristic(
+    name: str, bins: NumberBins | CategoryBins, weight: float
+) -> NumberCharacteristic | CategoryCharacteristic:
+    return _number(name, bins, weight) if isinstance(bins, NumberBins) else _category(name, bins, weight)
 
 
 def _number(name: str, bins: NumberBins, weight: float) -> NumberCharacteristic:
