@@ -404,6 +404,9 @@ def _of_grouping(table: FairnessTable, grouping: Grouping) -> Iterator[Measureme
             Measurement(metric=metric, segment=grouping.name, value=None, evidence=grouping.reason)
             for metric in GROUP_METRICS
         )
+    elif all(group.opportunity is None for group in grouping.groups):
+        reason = f"fewer than two groups have {table.min_group} rows without the event"
+        yield Measurement(metric="equal_opportunity_difference", segment=grouping.name, value=None, evidence=reason)
     for group in grouping.groups:
         yield from _of_group(grouping, group)
 

@@ -136,6 +136,14 @@ def test_opportunity_is_not_judged_on_few_rows_without_the_event():
     assert set(measured(table, "equal_opportunity_difference")) == {"a=1", "a=2"}
 
 
+def test_opportunity_of_one_group_alone_is_not_assessable():
+    table = table_of(group("sex=female", 200, 150), group("sex=male", 150, 100, events=60))
+    [found] = measured(table, "equal_opportunity_difference").values()
+    assert found.segment == "sex"
+    assert found.value is None
+    assert "fewer than two groups have 100 rows without the event" in found.evidence
+
+
 def test_equal_scores_are_treated_equally():
     outcomes = outcomes_of(np.zeros(10), np.array([0.1] * 6 + [0.2] * 4), 0.5)
     assert outcomes.favourable.tolist() == [True] * 6 + [False] * 4

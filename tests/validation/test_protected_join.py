@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from types import SimpleNamespace
 from typing import Any
@@ -194,7 +196,7 @@ def test_nothing_that_comes_out_holds_a_value_of_one_person(
     found = list(measure(SimpleNamespace(settings=lender, candidate=judged, measuring=measuring)))
     said = table.model_dump_json() + str(found) + caplog.text + "".join(capfd.readouterr())
     said += repr(protected.membership(lender, judged, FAIRNESS))
-    assert not [year for year in range(1905, 1925) if str(year) in said]
+    assert not re.findall(r"(?<![\d.])19(?:0[5-9]|1\d|2[0-4])(?![\d.])", said)
     assert not [token for token in judged.tokens.to_pylist() if token in said]
     for grouping in table.groupings:
         assert all(group.rows >= FAIRNESS.min_group for group in grouping.groups)
@@ -210,47 +212,31 @@ def test_values_of_persons_that_are_no_groups_are_not_listed(lender: Settings) -
     assert not table.groupings[0].small
 
 
-@pytest.mark.parametrize(
-    ("fairness", "model", "said"),
-    [
-        ({"source": "elsewhere"}, {}, "there is no source elsewhere"),
-        ({"attributes": {"gender": ProtectedAttribute()}}, {}, "no protected column 'gender'"),
-        ({"attributes": {"sex": ProtectedAttribute(bands=(1, 2))}}, {}, "sex of source people is no number"),
-        ({}, {"entity": "loan"}, "no source of model small (accounts) has both loan_token and customer_token"),
-    ],
-)
-def test_what_does_not_lead_to_attributes_is_not_assessable(
-    lender: Settings, fairness: dict[str, Any], model: dict[str, Any], said: str
-) -> None:
-    judged = candidate(lender, DAY, model=ACCOUNTS.model_copy(update=model))
-    asked = FAIRNESS.model_copy(update={"intersections": (), **fairness})
-    with pytest.raises(EvidenceMissing) as raised:
-        protected.membership(lender, judged, asked)
-    assert said in str(raised.value)
-    table = assess(lender, judged, MEASURING.model_copy(update={"fairness": asked}))
-    assert said in str(table.reason)
-    assert not table.groupings
+NO_WAY = [
+    ({"source": "elsewhere"}, {}, "there is no source elsewhere"),
+    ({"attributes": {"gender": ProtectedAttribute()}}, {}, "no protected column 'gender'"),
+    ({"attributes": {"sex": ProtectedAttribute(bands=(1, 2))}}, {}, "sex of source people is no number"),
+    ({}, {"entity": "loan"}, "no source of model small (accounts) has both loan_token and customer_token"),
+    ({}, {}, "nothing was ingested from source people yet"),
+]
 
 
-def test_a_source_from_which_nothing_was_ingested_is_not_assessable(lender: Settings) -> None:
+def test_what_does_not_lead_to_attributes_is_not_assessable(lender: Settings) -> None:
     with database.transaction(lender) as connection:
         database.execute(connection, "DROP TABLE protected.people")
-    with pytest.raises(EvidenceMissing, match="nothing was ingested from source people yet"):
-        protected.membership(lender, candidate(lender, DAY), FAIRNESS)
+    for fairness, model, said in NO_WAY:
+        judged = candidate(lender, DAY, model=ACCOUNTS.model_copy(update=model))
+        asked = FAIRNESS.model_copy(update={"intersections": (), **fairness})
+        with pytest.raises(EvidenceMissing) as raised:
+            protected.membership(lender, judged, asked)
+        assert said in str(raised.value)
+        table = assess(lender, judged, MEASURING.model_copy(update={"fairness": asked}))
+        assert said in str(table.reason)
+        assert not table.groupings
 
 
-@pytest.fixture
-def as_role(lender: Settings) -> Callable[[str, str], int]:
-    def read(role: str, table: str) -> int:
-        with database.transaction(lender) as connection:
-            database.execute(connection, f"SET LOCAL ROLE {role}")
-            return int(database.execute(connection, f"SELECT count(*) AS n FROM {table}")[0]["n"])
-
-    return read
-
-
-def test_only_the_role_of_fairness_reads_what_is_published(as_role: Callable[[str, str], int]) -> None:
-    assert as_role("vigil_fairness", "protected.people") == 50
+def test_only_the_role_of_fairness_reads_what_is_published(lender: Settings) -> None:
+    assert read_as(lender, "vigil_fairness", "protected.people") == 50
     for role, table in (
         ("vigil_fairness", "protected.people_staging"),
         ("vigil_fairness", "vigil.permit"),
@@ -258,18 +244,27 @@ def test_only_the_role_of_fairness_reads_what_is_published(as_role: Callable[[st
         ("vigil_sar_officer", "protected.people"),
     ):
         with pytest.raises(ProgrammingError, match="permission denied"):
-            as_role(role, table)
+            read_as(lender, role, table)
+    said = "GRANT vigil_fairness TO outsider_of_fairness"
+    with login(lender, "outsider_of_fairness") as outsider, pytest.raises(Blocked, match=said):
+        protected.membership(outsider, candidate(lender, DAY), FAIRNESS)
 
 
-def test_a_login_that_is_no_member_of_the_role_reads_nothing(lender: Settings) -> None:
-    with database.transaction(lender) as connection:
-        database.execute(connection, "CREATE ROLE outsider_of_fairness LOGIN PASSWORD 'outside'")
-    outside = make_url(lender.database_url).set(username="outsider_of_fairness", password="outside")
-    outsider = lender.model_copy(update={"database_url": outside.render_as_string(hide_password=False)})
-    try:
-        with pytest.raises(Blocked, match="GRANT vigil_fairness TO outsider_of_fairness"):
-            protected.membership(outsider, candidate(lender, DAY), FAIRNESS)
-    finally:
-        database.engine(outsider.database_url).dispose()
-        with database.transaction(lender) as connection:
-            database.execute(connection, "DROP ROLE outsider_of_fairness")
+def read_as(settings: Settings, role: str, table: str) -> int:
+    """Rows of a table as the role sees them."""
+    with database.transaction(settings) as connection:
+        database.execute(connection, f"SET LOCAL ROLE {role}")
+        return int(database.execute(connection, f"SELECT count(*) AS n FROM {table}")[0]["n"])
+
+
+@contextmanager
+def login(settings: Settings, name: str) -> Iterator[Settings]:
+    """Settings with a database login of its own that is in no role."""
+    with database.transaction(settings) as connection:
+        database.execute(connection, f"CREATE ROLE {name} LOGIN PASSWORD 'outside'")
+    url = make_url(settings.database_url).set(username=name, password="outside")
+    made = settings.model_copy(update={"database_url": url.render_as_string(hide_password=False)})
+    yield made
+    database.engine(made.database_url).dispose()
+    with database.transaction(settings) as connection:
+        database.execute(connection, f"DROP ROLE {name}")
