@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import cache
 
 import pytest
 from judged_rows import group, measured, table_of
 
 from pipelines.settings import REPOSITORY
 from pipelines.spec import Policy, StampedRule, load_policy
+from pipelines.validation.fairness import FairnessTable
 
 PACKS = ("us-federal", "us-nj", "eu-ai-act", "uk-ss1-23")
 BEFORE, AFTER = date(2026, 7, 20), date(2026, 7, 21)
-ADVERSE = table_of(group("sex=female", 1000, 600, events=60), group("sex=male", 1000, 893, events=60))
-EVEN = table_of(group("sex=female", 1000, 779, events=60), group("sex=male", 1000, 893, events=60))
+ADVERSE, EVEN = 600, 779
+
+
+@cache
+def judged(favourable: int) -> FairnessTable:
+    """1000 women of whom so many are favoured, and 1000 men of whom 893 are."""
+    return table_of(group("sex=female", 1000, favourable), group("sex=male", 1000, 893))
 
 
 def pack(name: str) -> Policy:
@@ -24,9 +31,9 @@ def fairness_rules(policy: Policy, on: date, domain: str = "credit") -> list[Sta
     return [rule for rule in policy.rules_for(domain, 1, on) if rule.gate == "fairness"]
 
 
-def broken(policy: Policy, on: date, table=ADVERSE) -> dict[str, str]:
+def broken(policy: Policy, on: date, favourable: int = ADVERSE) -> dict[str, str]:
     """What the rules about adverse impact of a day say of the measurements: source of each that does not hold, and its effect."""
-    found = measured(table, "significant_adverse_impact")
+    found = measured(judged(favourable), "significant_adverse_impact")
     return {
         rule.source: rule.effect
         for rule in fairness_rules(policy, on)
@@ -92,3 +99,19 @@ def test_a_pack_inherits_the_banks_own_sections_and_says_so_in_its_version(name:
     assert policy.approvals == internal.approvals
     assert policy.version.endswith(f"internal-{internal.version}")
     assert set(internal.rules) <= set(policy.rules)
+
+
+def test_sr_26_2_takes_the_place_of_sr_11_7_without_changing_a_limit():
+    last, first = (pack("us-federal").rules_for("credit", 1, day) for day in (date(2026, 4, 16), date(2026, 4, 17)))
+
+    def limits(rules: tuple[StampedRule, ...], guidance: str) -> set[tuple[str, str, str]]:
+        return {(rule.gate, rule.metric, rule.limit) for rule in rules if rule.source.startswith(guidance)}
+
+    assert limits(last, "SR 11-7") == limits(first, "SR 26-2")
+    assert len(limits(first, "SR 26-2")) == 4
+    assert not limits(last, "SR 26-2")
+    assert not limits(first, "SR 11-7")
+    assert {rule.effect for rule in first if rule.source.startswith("SR 26-2")} == {"record"}
+    for domain in ("aml", "fraud"):
+        rules = pack("us-federal").rules_for(domain, 1, date(2026, 4, 17))
+        assert any(rule.source.startswith("SR 26-2") for rule in rules)
