@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +19,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from pipelines.contracts import ConnectionBroken, DataFault
+from pipelines.contracts import Blocked, ConnectionBroken, DataFault
 from pipelines.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -78,6 +79,32 @@ def execute_many(connection: Connection, statement: str, parameters: Sequence[Ma
 def lock(connection: Connection, name: str) -> None:
     """Wait for the lock `name` and hold it until the caller's transaction ends; a killed holder lets go of it."""
     execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=name)
+
+
+def take_role(connection: Connection, role: str) -> None:
+    """Be `role` until the caller's transaction ends: even a login that could see more then sees what the role may.
+
+    Raises Blocked when the login is no member of it.
+    """
+    may = execute(
+        connection,
+        "SELECT session_user AS login, pg_has_role(session_user, CAST(:role AS name), 'SET') AS ok",
+        role=role,
+    )[0]
+    if not may["ok"]:
+        raise Blocked(
+            f"the database login {may['login']} is no member of the role {role}, so nothing was read or changed. Use a "
+            f"login that is, or let an administrator run: GRANT {role} TO {may['login']}"
+        )
+    execute(connection, f"SET LOCAL ROLE {role}")
+
+
+def copy_text(connection: Connection, query: str) -> bytes:
+    """The result of a query as CSV with a header, inside the caller's transaction and in memory only."""
+    result = BytesIO()
+    with closing(_raw(connection).cursor()) as cursor:
+        cursor.copy_expert(f"COPY ({query}) TO STDOUT WITH (FORMAT csv, HEADER true)", result)
+    return result.getvalue()
 
 
 def copy_in(

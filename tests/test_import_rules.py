@@ -45,6 +45,7 @@ OWNERS = {
     "botocore": ["pipelines/objects.py"],
     "mlflow": ["pipelines/mlflow_store.py"],
     "great_expectations": ["pipelines/quality/gx.py"],
+    "fairlearn": ["pipelines/validation/fairness.py"],
     "catboost": ["pipelines/training/catboost_model.py"],
     "psutil": ["pipelines/stack/postgres.py", "pipelines/stack/processes.py", "pipelines/stack/state.py"],
     "httpx": ["pipelines/stack/airflow_api.py", "pipelines/stack/services.py"],

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs once, on an empty cluster: one database and one login for each of Airflow, Vigil and MLflow, and no way across; and the
-# roles of investigators and SAR officers (docs/aml.md, Who sees what), which Vigil's migration fills.
+# roles of investigators and SAR officers (docs/aml.md, Who sees what) and of fairness (docs/fairness.md), which Vigil's
+# migration fills.
 set -eu
 for name in airflow vigil mlflow; do
     psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
@@ -13,5 +14,6 @@ done
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'SQL'
 CREATE ROLE vigil_investigator NOLOGIN;
 CREATE ROLE vigil_sar_officer NOLOGIN;
-GRANT vigil_investigator, vigil_sar_officer TO vigil WITH ADMIN OPTION, SET FALSE, INHERIT FALSE;
+CREATE ROLE vigil_fairness NOLOGIN;
+GRANT vigil_investigator, vigil_sar_officer, vigil_fairness TO vigil WITH ADMIN OPTION, SET FALSE, INHERIT FALSE;
 SQL

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines import database
-from pipelines.contracts import Blocked, DataFault
+from pipelines.contracts import DataFault
 from pipelines.settings import Settings
 
 INVESTIGATOR, OFFICER = "vigil_investigator", "vigil_sar_officer"
@@ -24,17 +24,7 @@ def acting(settings: Settings, *, officer: bool = False) -> Iterator[database.Co
     """A transaction in the role of an investigator, or of a SAR officer. Raises Blocked when the login may not."""
     role = OFFICER if officer else INVESTIGATOR
     with database.transaction(settings) as connection:
-        may = database.execute(
-            connection,
-            "SELECT session_user AS login, pg_has_role(session_user, CAST(:role AS name), 'SET') AS ok",
-            role=role,
-        )[0]
-        if not may["ok"]:
-            raise Blocked(
-                f"the database login {may['login']} is no member of the role {role}, so nothing was read or changed. Use a "
-                f"login that is, or let an administrator run: GRANT {role} TO {may['login']}"
-            )
-        database.execute(connection, f"SET LOCAL ROLE {role}")
+        database.take_role(connection, role)
         yield connection
 
 

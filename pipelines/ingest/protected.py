@@ -18,6 +18,8 @@ from pipelines.lake import PARTITION, local_folder
 from pipelines.settings import Settings
 from pipelines.spec import Contract
 
+READER = "vigil_fairness"  # the role that reads what is published; nobody but the owner sees what is staged
+
 _SQL_TYPES = {
     "string": "text",
     "integer": "bigint",
@@ -48,10 +50,10 @@ def stage(
     if not names:
         return
     _create(connection, contract)
-    table = _table(contract, "_staging")
-    database.execute(connection, f"DELETE FROM {table} WHERE {PARTITION} = :day", day=business_date)
+    staging = table(contract, "_staging")
+    database.execute(connection, f"DELETE FROM {staging} WHERE {PARTITION} = :day", day=business_date)
     into = [*(contract.lake_name(name) for name in names), PARTITION]
-    database.copy_in(connection, table, into, _copy_lines(duck, staged.good(names), into), binary=False)
+    database.copy_in(connection, staging, into, _copy_lines(duck, staged.good(names), into), binary=False)
 
 
 def publish(connection: Connection, contract: Contract, business_date: date) -> None:
@@ -60,10 +62,10 @@ def publish(connection: Connection, contract: Contract, business_date: date) -> 
     if not names:
         return
     listed = ", ".join(f'"{name}"' for name in [*(contract.lake_name(n) for n in names), PARTITION])
-    database.execute(connection, f"DELETE FROM {_table(contract)} WHERE {PARTITION} = :day", day=business_date)
+    database.execute(connection, f"DELETE FROM {table(contract)} WHERE {PARTITION} = :day", day=business_date)
     database.execute(
         connection,
-        f"INSERT INTO {_table(contract)} ({listed}) SELECT {listed} FROM {_table(contract, '_staging')} "
+        f"INSERT INTO {table(contract)} ({listed}) SELECT {listed} FROM {table(contract, '_staging')} "
         f"WHERE {PARTITION} = :day",
         day=business_date,
     )
@@ -71,20 +73,24 @@ def publish(connection: Connection, contract: Contract, business_date: date) -> 
 
 def _create(connection: Connection, contract: Contract) -> None:
     for suffix in ("", "_staging"):
-        table = _table(contract, suffix)
-        database.execute(connection, f"CREATE TABLE IF NOT EXISTS {table} ({PARTITION} date NOT NULL)")
+        into = table(contract, suffix)
+        database.execute(connection, f"CREATE TABLE IF NOT EXISTS {into} ({PARTITION} date NOT NULL)")
         for name in columns(contract):
             column = contract.columns[name]
             kind = "text" if column.token else _SQL_TYPES[column.type]
             database.execute(
-                connection, f'ALTER TABLE {table} ADD COLUMN IF NOT EXISTS "{contract.lake_name(name)}" {kind}'
+                connection, f'ALTER TABLE {into} ADD COLUMN IF NOT EXISTS "{contract.lake_name(name)}" {kind}'
             )
         database.execute(
-            connection, f"CREATE INDEX IF NOT EXISTS {contract.source}{suffix}_day ON {table} ({PARTITION})"
+            connection, f"CREATE INDEX IF NOT EXISTS {contract.source}{suffix}_day ON {into} ({PARTITION})"
         )
+    may = "SELECT has_table_privilege(CAST(:role AS name), :table, 'SELECT') AS read"
+    if not database.execute(connection, may, role=READER, table=table(contract))[0]["read"]:
+        database.execute(connection, f"GRANT SELECT ON {table(contract)} TO {READER}")
 
 
-def _table(contract: Contract, suffix: str = "") -> str:
+def table(contract: Contract, suffix: str = "") -> str:
+    """The table of a source in Postgres, quoted."""
     return f'protected."{contract.source}{suffix}"'
 
 
@@ -103,11 +109,11 @@ def _escaped(name: str) -> str:
 
 
 def load_staged(
-    settings: Settings, duck: duckdb.DuckDBPyConnection, contract: Contract, business_date: date, table: str
+    settings: Settings, duck: duckdb.DuckDBPyConnection, contract: Contract, business_date: date, into: str
 ) -> None:
     """The staged rows of a date as a table of the DuckDB connection, typed by the contract."""
     listed = ", ".join(f'"{contract.lake_name(name)}"' for name in columns(contract))
-    query = f"SELECT {listed} FROM {_table(contract, '_staging')} WHERE {PARTITION} = '{business_date}'"
+    query = f"SELECT {listed} FROM {table(contract, '_staging')} WHERE {PARTITION} = '{business_date}'"
     kinds = {
         contract.lake_name(name): "VARCHAR" if column.token else _DUCKDB_TYPES[column.type]
         for name, column in ((name, contract.columns[name]) for name in columns(contract))
@@ -118,6 +124,6 @@ def load_staged(
         with database.copy_out(settings.database_url, query) as stream, copied.open("wb") as file:
             shutil.copyfileobj(stream, file, 1 << 20)
         duck.execute(
-            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM read_csv('{copied}', auto_detect = false, "
+            f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT * FROM read_csv('{copied}', auto_detect = false, "
             f"header = true, columns = {{{typed}}}, quote = '\"', escape = '\"', allow_quoted_nulls = false)"
         )

@@ -97,14 +97,25 @@ class Fairness(Strict):
         attributes: protected columns; a number is cut into bands that begin at the given ages or values.
         intersections: sets of attributes whose combinations are groups too.
         min_group: fewest rows of a group that is assessed; a smaller one is named and not judged.
+        min_known_share: smallest share of rows whose attribute is known; below it nothing is said about the attribute.
         significance: of the two-sided test of a difference.
+        prohibited_inputs: words that no feature and no column it is made of may have in its name.
     """
 
     source: Name
     attributes: dict[Name, ProtectedAttribute] = Field(min_length=1)
     intersections: tuple[tuple[Name, ...], ...] = ()
     min_group: Annotated[int, Field(ge=5)]
+    min_known_share: Annotated[float, Field(gt=0, le=1)]
     significance: Annotated[float, Field(gt=0, lt=0.5)]
+    prohibited_inputs: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _intersections_of_attributes(self) -> Fairness:
+        for name in (name for names in self.intersections for name in names):
+            if name not in self.attributes:
+                raise ValueError(f"intersections: {name!r} is not among attributes {list(self.attributes)}")
+        return self
 
 
 class ProtectedAttribute(Strict):

@@ -17,6 +17,7 @@ from pipelines.aml.alerts import raise_alerts
 from pipelines.aml.desk import acting
 from pipelines.aml.lines import lines
 from pipelines.contracts import Blocked, DataFault
+from pipelines.ingest.protected import READER
 from pipelines.settings import REPOSITORY, Settings
 
 INVESTIGATOR, OFFICER = "vigil_investigator", "vigil_sar_officer"
@@ -170,7 +171,7 @@ def test_a_bank_without_a_superuser_can_migrate(bank: Settings) -> None:
     with admin.connect() as connection:
         connection.execute(text("CREATE ROLE house LOGIN PASSWORD 'x'"))
         connection.execute(
-            text(f"GRANT {INVESTIGATOR}, {OFFICER} TO house WITH ADMIN OPTION, SET FALSE, INHERIT FALSE")
+            text(f"GRANT {INVESTIGATOR}, {OFFICER}, {READER} TO house WITH ADMIN OPTION, SET FALSE, INHERIT FALSE")
         )
         connection.execute(text("CREATE DATABASE plain OWNER house"))
     url = make_url(bank.database_url).set(username="house", password="x", database="plain")

@@ -10,8 +10,10 @@ import pytest
 from pipelines import features, ingest, mlflow_store, quality, training
 from pipelines.sample_bank import generate
 from pipelines.settings import Settings
-from pipelines.spec import Model, load_contract, load_model
+from pipelines.spec import Model, load_contract, load_model, load_policy
 from pipelines.training.artefact import load_verified
+from pipelines.validation import fairness
+from pipelines.validation.candidate import load_candidate
 
 AS_OF = date(2026, 2, 28)
 
@@ -22,7 +24,8 @@ def bank(settings: Settings) -> Model:
     generate(settings.sources, customers=2_000, months=11, nights=1, end=AS_OF, downturn=None)
     model = load_model(settings.models, "credit_default")
     contracts = [
-        load_contract(settings.expectations, s) for s in ("customer_snapshots", "account_snapshots", "outcomes")
+        load_contract(settings.expectations, source)
+        for source in ("customer_snapshots", "account_snapshots", "outcomes", "protected_attributes")
     ]
     for on in ingest.available_dates(settings, contracts[0]):
         for contract in contracts:
@@ -48,3 +51,19 @@ def test_the_credit_model_is_trained_registered_and_made_again(settings: Setting
         assert 0.005 < probability.mean() < 0.2
         assert training.reproduce(settings, bank, trained.version).identical
     assert training.train(settings, bank, AS_OF) == made
+    _compares_the_groups_of_its_accounts(settings, bank, made[1].version)
+
+
+def _compares_the_groups_of_its_accounts(settings: Settings, bank: Model, version: int) -> None:
+    """Accounts lead to their customers' attributes; what the bank put in acts on income alone, and sexes are treated alike."""
+    measuring = load_policy(settings.policies, "internal").measuring
+    table = fairness.assess(settings, load_candidate(settings, bank, version), measuring)
+    assert table.reason is None
+    assert table.prohibited == ()
+    sex, age, citizenship, both = table.groupings
+    assert min(grouping.known_share for grouping in table.groupings) > 0.99
+    assert [group.name for group in sex.groups] == ["sex=female", "sex=male"]
+    assert min(group.impact.value for group in sex.groups) > 0.9
+    assert len(age.groups) + len(age.small) == 6
+    assert "citizenship=DE" in [group.name for group in citizenship.groups] or citizenship.reason
+    assert both.name == "sex & age"

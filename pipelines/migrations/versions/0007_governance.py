@@ -6,6 +6,7 @@ revision = "0007"
 down_revision = "0006"
 
 DIGEST = "text NOT NULL CHECK ({0} ~ '^[0-9a-f]{{64}}$')"
+FAIRNESS = "vigil_fairness"
 PERSON = "text NOT NULL CHECK ({0} ~ '^[^@ ]+@[^@ ]+$')"
 
 
@@ -16,6 +17,7 @@ def upgrade() -> None:
     _journal()
     _inventory()
     _documents()
+    _fairness()
 
 
 def _gates() -> None:
@@ -181,6 +183,36 @@ def _documents() -> None:
         )""")
     for table in ("evidence_pack", "foreign_package"):
         _append_only(table)
+
+
+def _fairness() -> None:
+    """The role without login in which fairness is judged: besides the owner nobody reads protected attributes."""
+    op.execute(f"""
+        DO $$ BEGIN
+            BEGIN
+                IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{FAIRNESS}') THEN
+                    CREATE ROLE {FAIRNESS} NOLOGIN;
+                END IF;
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+            END;
+            IF NOT pg_has_role(current_user, '{FAIRNESS}', 'SET') THEN
+                GRANT {FAIRNESS} TO current_user;
+            END IF;
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE EXCEPTION 'this login may not make or take the role {FAIRNESS}: let an administrator run '
+                'CREATE ROLE {FAIRNESS} NOLOGIN; (unless it exists) '
+                'GRANT {FAIRNESS} TO % WITH ADMIN OPTION, SET FALSE, INHERIT FALSE; '
+                'then migrate again (docs/fairness.md, Who sees what)', current_user;
+        END $$""")
+    op.execute(f"GRANT USAGE ON SCHEMA protected TO {FAIRNESS}")
+    op.execute(f"""
+        DO $$ DECLARE published text; BEGIN
+            FOR published IN
+                SELECT tablename FROM pg_tables WHERE schemaname = 'protected' AND right(tablename, 8) <> '_staging'
+            LOOP
+                EXECUTE format('GRANT SELECT ON protected.%I TO {FAIRNESS}', published);
+            END LOOP;
+        END $$""")
 
 
 def _append_only(table: str) -> None:
