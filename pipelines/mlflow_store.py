@@ -91,6 +91,12 @@ def log_run(settings: Settings, model: str, record: RunRecord) -> str:
     return run_id
 
 
+def log_folder(settings: Settings, run_id: str, folder: Path, place: str) -> None:
+    """Put the files of a local folder into an existing run as `<place>/`; files of the same name are replaced."""
+    with _answers(settings) as client:
+        client.log_artifacts(run_id, str(folder), place)
+
+
 def register_version(settings: Settings, model: str, run_id: str, tags: Mapping[str, str]) -> StoredVersion:
     """Register the run's model folder as the next version of `model`, without any alias."""
     with _answers(settings) as client:

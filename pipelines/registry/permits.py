@@ -23,7 +23,9 @@ class PermitRequest(Value):
 
     Attributes:
         policy, policy_version: rule pack in force when it was given.
-        kind: how it came about; `bootstrap` is the first champion of an empty demo registry.
+        kind: how it came about; `bootstrap` is the first champion of an empty demo registry, `gates` lets a challenger be
+            scored in the shadow, `approval` is a person's.
+        gate_run_no, gate_digest: the report of the gates it rests on; None for a bootstrap.
     """
 
     model: str
@@ -32,8 +34,10 @@ class PermitRequest(Value):
     artefact_digest: str
     policy: str
     policy_version: str
-    kind: Literal["bootstrap"]
+    kind: Literal["bootstrap", "gates", "approval"]
     reason: str
+    gate_run_no: int | None = None
+    gate_digest: str | None = None
 
 
 _REQUESTED = ", ".join(PermitRequest.model_fields)

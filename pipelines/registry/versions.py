@@ -17,7 +17,7 @@ from pipelines.spec import Model
 CHAMPION: Role = "champion"
 CHALLENGER: Role = "challenger"
 DIGEST_TAG = "vigil.artefact_digest"
-_CHALLENGER_ALIAS = re.compile(rf"{CHALLENGER}(_\d+)?")
+CHALLENGER_ALIAS = re.compile(rf"{CHALLENGER}(_\d+)?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -52,7 +52,7 @@ def challengers(settings: Settings, model: Model) -> tuple[RegisteredVersion, ..
     Raises Blocked when one of them has no valid permit: unverified files are not loaded, not even in the shadow.
     """
     aliases = mlflow_store.get_aliases(settings, model.name)
-    numbers = sorted({number for alias, number in aliases.items() if _CHALLENGER_ALIAS.fullmatch(alias)})
+    numbers = sorted({number for alias, number in aliases.items() if CHALLENGER_ALIAS.fullmatch(alias)})
     return tuple(
         _permitted(settings, model, number, permit_for(settings, model.name, number), CHALLENGER) for number in numbers
     )
