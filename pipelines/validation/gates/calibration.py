@@ -13,11 +13,11 @@ import numpy as np
 from scipy.special import gammaincinv, ndtri
 
 from pipelines.contracts import EvidenceMissing
-from pipelines.evaluation import metrics
+from pipelines.evaluation import metrics, weighted
+from pipelines.evaluation.intervals import Interval, Statistic, Weights
 from pipelines.evaluation.metrics import Labels, Scores
 from pipelines.training.calibration import logistic
 from pipelines.validation.gates.inputs import Inputs
-from pipelines.validation.gates.uncertainty import Interval, Statistic, bootstrap
 from pipelines.validation.measurement import Measurement, assessed
 
 _CLOSEST = 1e-9  # to 0 and 1, where log odds end
@@ -27,18 +27,28 @@ _CONVERGED = 1e-10
 
 def measure(inputs: Inputs) -> Iterator[Measurement]:
     """calibration_error, calibration_ratio (observed over predicted events), brier_skill and calibration_slope."""
-    yield assessed("calibration_error", lambda: _resampled(inputs, "calibration_error", metrics.calibration_error))
+    judged, probability = inputs.candidate.judged, inputs.candidate.probability
+
+    def error() -> Measurement:
+        return _resampled(inputs, "calibration_error", weighted.calibration_error(judged.label, probability))
+
+    yield assessed("calibration_error", error)
     yield assessed("calibration_ratio", lambda: _ratio(inputs))
-    yield assessed("brier_skill", lambda: _resampled(inputs, "brier_skill", brier_skill))
+    yield assessed("brier_skill", lambda: _resampled(inputs, "brier_skill", brier_skill(judged.label, probability)))
     yield assessed("calibration_slope", lambda: _slope(inputs))
 
 
-def brier_skill(label: Labels, probability: Scores) -> float:
-    """1 - Brier score / Brier score of the base rate; 0 for a model that knows no more. Raises EvidenceMissing."""
-    base_rate = float(label.mean()) if len(label) else 0.0
-    if base_rate in (0.0, 1.0):
-        raise EvidenceMissing("without both outcomes there is no skill to measure.")
-    return 1 - metrics.brier(label, probability) / (base_rate * (1 - base_rate))
+def brier_skill(label: Labels, probability: Scores) -> Statistic:
+    """1 - Brier score / Brier score of the base rate, as a statistic of weights; 0 for a model that knows no more."""
+    brier, events = weighted.brier(label, probability), weighted.mean(label.astype(np.float64))
+
+    def statistic(weights: Weights) -> Scores:
+        base_rate = events(weights)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            skill: Scores = 1 - brier(weights) / (base_rate * (1 - base_rate))
+        return skill
+
+    return statistic
 
 
 def calibration_slope(label: Labels, probability: Scores, confidence: float) -> Interval:
@@ -63,9 +73,9 @@ def calibration_slope(label: Labels, probability: Scores, confidence: float) -> 
 
 
 def _resampled(inputs: Inputs, name: str, statistic: Statistic) -> Measurement:
-    judged = inputs.candidate.judged
-    found = bootstrap(statistic, judged.label, inputs.candidate.probability, inputs.measuring)
-    return _measurement(inputs, name, found, f"interval of {inputs.measuring.resamples} resamples")
+    return _measurement(
+        inputs, name, inputs.resampled(statistic), f"interval of {inputs.measuring.resamples} resamples"
+    )
 
 
 def _slope(inputs: Inputs) -> Measurement:

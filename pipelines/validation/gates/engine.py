@@ -8,7 +8,19 @@ from math import isfinite
 
 from pipelines.contracts import Blocked, DataFault, GateVerdict, Verdict
 from pipelines.spec import GATES, Gate, StampedRule
-from pipelines.validation.gates import calibration, discrimination, stability
+from pipelines.validation.gates import (
+    artefact,
+    calibration,
+    data_quality,
+    discrimination,
+    explainability,
+    latency,
+    leakage,
+    monotonicity,
+    robustness,
+    stability,
+    stress,
+)
 from pipelines.validation.gates.inputs import Inputs
 from pipelines.validation.measurement import Measurement
 
@@ -18,6 +30,14 @@ MEASURES: dict[Gate, Measure] = {
     "discrimination": discrimination.measure,
     "calibration": calibration.measure,
     "stability": stability.measure,
+    "leakage": leakage.measure,
+    "data_quality": data_quality.measure,
+    "monotonicity": monotonicity.measure,
+    "robustness": robustness.measure,
+    "stress": stress.measure,
+    "explainability": explainability.measure,
+    "latency": latency.measure,
+    "artefact": artefact.measure,
 }
 
 

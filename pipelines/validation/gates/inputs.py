@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from pipelines.contracts import GateReport
+from pipelines.evaluation.intervals import Interval, Statistic, bootstrap
 from pipelines.settings import Settings
 from pipelines.spec import Measuring, Model, Policy
 from pipelines.validation.candidate import Candidate
@@ -34,3 +35,14 @@ class Inputs:
     comparison: Any | None
     judged_on: date
     earlier: GateReport | None = None
+
+    def resampled(self, statistic: Statistic) -> Interval:
+        """A statistic of the judged rows with its bootstrap interval. Raises EvidenceMissing where it is no number."""
+        measuring = self.measuring
+        return bootstrap(
+            self.candidate.judged.label,
+            statistic,
+            confidence=measuring.confidence,
+            resamples=measuring.resamples,
+            seed=measuring.seed,
+        )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.special import ndtri
 
 from pipelines.contracts import EvidenceMissing
 from pipelines.evaluation import metrics
+from pipelines.evaluation.intervals import auc_covariance, auc_interval
 from pipelines.monitoring.psi import count_numbers, psi
 from pipelines.validation.gates.inputs import Inputs
-from pipelines.validation.gates.uncertainty import bootstrap
 from pipelines.validation.measurement import Measurement, assessed
 
 EVENTS_OF_A_MONTH = 20
@@ -25,16 +26,19 @@ def measure(inputs: Inputs) -> Iterator[Measurement]:
 
 
 def _auc_drop(inputs: Inputs) -> Measurement:
-    """How much of the AUC was learnt by heart; the interval is that of the judged rows alone."""
+    """How much of the AUC was learnt by heart, or lost since; variances of the two areas by DeLong, added up."""
     candidate = inputs.candidate
-    learnt = metrics.auc(candidate.development.label, candidate.predictor.predict(candidate.development.features))
-    found = bootstrap(metrics.auc, candidate.judged.label, candidate.probability, inputs.measuring)
+    learnt = candidate.predictor.predict(candidate.development.features)
+    [before], [[spread_before]] = auc_covariance(candidate.development.label, learnt)
+    [after], [[spread_after]] = auc_covariance(candidate.judged.label, candidate.probability)
+    half = float(-ndtri((1 - inputs.measuring.confidence) / 2) * np.sqrt(spread_before + spread_after))
+    drop = float(before - after)
     return Measurement(
         metric="auc_drop",
-        value=learnt - found.value,
-        low=learnt - found.high,
-        high=learnt - found.low,
-        evidence=f"AUC {learnt:.4f} on {len(candidate.development)} rows learnt from, {found.value:.4f} on "
+        value=drop,
+        low=drop - half,
+        high=drop + half,
+        evidence=f"AUC {before:.4f} on {len(candidate.development)} rows learnt from, {after:.4f} on "
         f"{len(candidate.judged)} judged rows",
     )
 
@@ -50,7 +54,7 @@ def _worst_month(inputs: Inputs) -> Measurement:
         )
     worst = min(enough, key=lambda m: m.auc or 0.0)
     chosen = judged.event_date.astype("datetime64[M]") == np.datetime64(worst.month, "M")
-    found = bootstrap(metrics.auc, judged.label[chosen], probability[chosen], inputs.measuring)
+    found = auc_interval(judged.label[chosen], probability[chosen], inputs.measuring.confidence)
     return Measurement(
         metric="worst_month_auc",
         value=found.value,
