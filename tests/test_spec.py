@@ -234,7 +234,9 @@ def test_a_policy_that_cannot_be_meant(tmp_path: Path, path: str, value: Any, sa
 
 
 def test_a_policy_is_in_force_or_not() -> None:
-    policy = Policy.model_validate({**GOOD_POLICY, "in_force_from": date(2026, 1, 1), "in_force_to": date(2026, 6, 30)})
+    policy = Policy.model_validate(
+        {**GOOD_POLICY, "rules": (), "in_force_from": date(2026, 1, 1), "in_force_to": date(2026, 6, 30)}
+    )
     assert policy.require_in_force(date(2026, 6, 30)) is policy
     for day in (date(2025, 12, 31), date(2026, 7, 1)):
         with pytest.raises(DataFault, match=f"not on {day}"):

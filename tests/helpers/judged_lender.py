@@ -11,12 +11,13 @@ import pyarrow as pa
 from lender import AS_OF, MONTHS, Lender
 
 from pipelines import database, training
-from pipelines.contracts import Check, IngestState, Manifest, QualityVerdict, Severity
+from pipelines.contracts import Check, GateVerdict, IngestState, Manifest, QualityVerdict, Severity, Verdict
 from pipelines.ingest.records import landed, newest_verdict, record_landing, record_publication, record_verdict
 from pipelines.lake import Lake
 from pipelines.settings import Settings
-from pipelines.spec import Model, Rule, StampedRule, load_policy
+from pipelines.spec import Gate, Model, Rule, StampedRule, load_policy
 from pipelines.validation.candidate import Candidate
+from pipelines.validation.gates.engine import MEASURES, verdicts_of
 from pipelines.validation.gates.inputs import Inputs
 
 ON = date(2026, 9, 30)
@@ -65,12 +66,29 @@ def record_ingest(settings: Settings, source: str, on: date, *, quarantined: int
         record_publication(connection, manifest, landing.landing_no, recorded.verdict_no)
 
 
-def inputs_of(settings: Settings, model: Model, candidate: Candidate, **measuring: Any) -> Inputs:
-    """Inputs by the repository's policy, without an opponent, with changed keys of `measuring`; few resamples, to be quick."""
+def inputs_of(settings: Settings, model: Model, candidate: Candidate) -> Inputs:
+    """Inputs by the repository's policy, without an opponent; few resamples, to be quick."""
     policy = load_policy(settings.policies, model.policy)
     assert policy.measuring is not None
-    changed = {"resamples": 100, "latency_repeats": 20, "latency_rows": 100} | measuring
-    return Inputs(settings, model, policy, policy.measuring.model_copy(update=changed), candidate, None, None, ON)
+    scenarios = {"unemployment_10": policy.measuring.scenarios["unemployment_10"]}  # the others shift nothing it reads
+    quick = {"resamples": 100, "latency_repeats": 20, "latency_rows": 100, "scenarios": scenarios}
+    return Inputs(settings, model, policy, policy.measuring.model_copy(update=quick), candidate, None, None, ON)
+
+
+def measuring(inputs: Inputs, **changed: Any) -> Inputs:
+    """The same inputs, measured in another way."""
+    return replace(inputs, measuring=inputs.measuring.model_copy(update=changed))
+
+
+def of_gate(inputs: Inputs, gate: Gate) -> dict[tuple[str, str], GateVerdict]:
+    """What one gate says by the policy's own rules that block: by metric and segment, the worst verdict."""
+    found = [v for v in verdicts_of(inputs, {gate: MEASURES[gate]}) if v.gate == gate and v.effect == "block"]
+    return {(v.metric, v.segment): v for v in sorted(found, key=lambda v: v.verdict is not Verdict.PASS)}
+
+
+def failing(inputs: Inputs, gate: Gate) -> dict[tuple[str, str], Verdict]:
+    """What of it does not pass."""
+    return {key: v.verdict for key, v in of_gate(inputs, gate).items() if v.verdict is not Verdict.PASS}
 
 
 def with_rules(inputs: Inputs, *rules: Rule, **changed: Any) -> Inputs:

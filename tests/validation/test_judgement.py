@@ -161,3 +161,13 @@ def test_the_command_shows_every_verdict_and_says_by_its_exit_code_whether_they_
     assert "stress.number. The champion stays" in said.err
     assert main(["judge", "--policy", "lax"]) == BLOCKED
     assert len(stored_runs(house)) == 1
+
+
+def test_the_real_gates_say_the_same_twice_and_block_what_nobody_compared(house: Settings, loans: Model) -> None:
+    first = validation.judge(house, loans, 1, ON)
+    again = validation.judge(house, loans, 1, ON)
+    assert first.digest == again.digest
+    assert len(stored_runs(house)) == 1
+    assert {v.gate for v in first.verdicts} == set(GATES)
+    stopped = {v.gate for v in first.blocking}
+    assert stopped == {"champion", "fairness", "stress"}  # no opponent, no attributes, and no house among the features

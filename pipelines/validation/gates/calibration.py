@@ -58,7 +58,7 @@ def calibration_slope(label: Labels, probability: Scores, confidence: float) -> 
     design = np.column_stack([np.ones(len(label)), np.log(clipped / (1 - clipped))])
     if np.ptp(design[:, 1]) == 0:
         raise EvidenceMissing("all probabilities are the same: they have no slope.")
-    found = np.array([0.0, 1.0])
+    found = np.zeros(2)  # from there the steps lead to the one maximum, if there is one
     for _ in range(_STEPS):
         fitted = logistic(design @ found)
         information = design.T @ (design * (fitted * (1 - fitted))[:, None])

@@ -68,6 +68,9 @@ def _worst_month(inputs: Inputs) -> Measurement:
 def _score_psi(inputs: Inputs) -> Measurement:
     candidate = inputs.candidate
     learnt = candidate.predictor.predict(candidate.development.features)
+    scores = np.append(learnt, candidate.probability)
+    if not np.isfinite(scores).all():
+        raise EvidenceMissing(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are no numbers.")
     edges = np.unique(np.quantile(learnt, np.arange(1, _BINS) / _BINS)).tolist() if len(learnt) else []
     found = psi(count_numbers(learnt, edges), count_numbers(candidate.probability, edges))
     return Measurement(
