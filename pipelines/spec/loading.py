@@ -51,6 +51,7 @@ _PAGES: dict[type[Strict], str] = {
     Contract: "docs/contracts.md",
     TypologyPack: "docs/training.md",
     NetworkLimits: "docs/aml_network.md",
+    PolicyFile: "docs/gates.md",
 }
 _PARTS_OF_OTHERS = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from judged_lender import failing, of_gate, scored_by
 
 from pipelines.contracts import Verdict
 from pipelines.evaluation import metrics
+from pipelines.settings import REPOSITORY
 from pipelines.spec import GATES, Gate
 from pipelines.validation.gates.engine import MEASURES
 from pipelines.validation.gates.inputs import Inputs
@@ -130,3 +132,11 @@ def test_the_month_that_ranks_worst_is_named(inputs: Inputs) -> None:
 def test_scores_that_moved_away_fail(inputs: Inputs) -> None:
     moved = with_candidate(inputs, probability=inputs.candidate.probability**2)
     assert failing(moved, "stability") == {("score_psi", ""): FAIL}
+
+
+@pytest.mark.parametrize("gate", [gate for gate in GATES if gate in MEASURES and gate not in ("champion", "fairness")])
+def test_the_page_names_what_a_gate_measures(inputs: Inputs, gate: Gate) -> None:
+    page = (REPOSITORY / "docs" / "gates.md").read_text(encoding="utf-8")
+    section = page.split(f"\n### {gate}\n")[1].split("\n### ")[0]
+    told = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([a-z_0-9]+)`", " ".join(told))) == {m.metric for m in MEASURES[gate](inputs)}
