@@ -13,6 +13,7 @@ from pipelines.cli import (  # noqa: F401 - each adds its commands to the applic
     compare,
     feast,
     files,
+    judge,
     registry,
     stack,
     steps,

@@ -86,6 +86,27 @@ def published(connection: Connection, source: str, business_date: date) -> Publi
     return Publication(**_with_manifest(found[0])) if found else None
 
 
+def publications(
+    settings: Settings, source: str, first: date, last: date, lake_version: int | None
+) -> list[tuple[Manifest, QualityVerdict]]:
+    """What was published of a source for each date of a range, with the verdict that let it through, by date.
+
+    With a lake version: what readers of that version saw, whatever was published again since.
+    """
+    found = database.rows(
+        settings,
+        "SELECT DISTINCT ON (p.business_date) p.manifest, v.verdict FROM vigil.source_publication p "
+        "JOIN vigil.quality_verdict v USING (verdict_no) WHERE p.source = :source AND p.business_date BETWEEN :first AND :last "
+        "AND (CAST(:version AS bigint) IS NULL OR (p.manifest ->> 'lake_version')::bigint <= :version) "
+        "ORDER BY p.business_date, p.publication_no DESC",
+        source=source,
+        first=first,
+        last=last,
+        version=lake_version,
+    )
+    return [(Manifest.model_validate(r["manifest"]), QualityVerdict.model_validate(r["verdict"])) for r in found]
+
+
 def record_publication(connection: Connection, manifest: Manifest, landing_no: int, verdict_no: int) -> None:
     """Remember a publication inside the caller's transaction."""
     database.execute(

@@ -54,6 +54,7 @@ _PAGES: dict[type[Strict], str] = {
     TypologyPack: "docs/training.md",
     NetworkLimits: "docs/aml_network.md",
     DocumentationMap: "docs/fairness.md",
+    PolicyFile: "docs/gates.md",
 }
 _PARTS_OF_OTHERS = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
 

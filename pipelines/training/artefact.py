@@ -228,17 +228,22 @@ def load_verified(folder: Path, artefact_digest: str) -> Predictor:
     except (KeyError, ValidationError):
         raise _refused(artefact_digest, "its files have another form than this version of Vigil reads") from None
     rows = pa.table(_columns(golden.columns, predictor.schema.features))
-    scored = predictor.predict(rows)
-    different = int((scored != np.array(golden.probabilities)).sum())
+    different = golden_differences(predictor, golden)
     if golden.parts != _golden_parts(predictor, rows):
         raise _refused(artefact_digest, "the parts of its golden rows' scores differ here from those it was made with")
     if different:
         raise _refused(
             artefact_digest,
-            f"{different} of {len(scored)} golden rows score differently here: another version of a library, or another "
-            "kind of processor, than the model was made with",
+            f"{different} of {len(golden.probabilities)} golden rows score differently here: another version of a library, or "
+            "another kind of processor, than the model was made with",
         )
     return predictor
+
+
+def golden_differences(predictor: Predictor, golden: Golden) -> int:
+    """How many golden rows do not have the recorded probability, bit for bit."""
+    scored = predictor.predict(pa.table(_columns(golden.columns, predictor.schema.features)))
+    return int((scored != np.array(golden.probabilities)).sum())
 
 
 def _assembled(files: Mapping[str, bytes], digest: str) -> Predictor:

@@ -86,21 +86,28 @@ def check_leakage(
     settings: Settings, model: Model, pinned: TrainingRows, rows: Rows, limits: TrainingLimits
 ) -> LeakageVerdict:
     """The verdict of the leakage check on the training set. Raises Blocked, by feature and reason, unless it passed."""
+    verdict = leakage_verdict(settings, model, pinned.as_of, rows, limits)
+    verdict.require_passed()
+    return verdict
+
+
+def leakage_verdict(
+    settings: Settings, model: Model, as_of: date, rows: Rows, limits: TrainingLimits
+) -> LeakageVerdict:
+    """What the leakage check finds in labelled rows, by today's definitions and contracts, whether it passes or not."""
     lineage = features.source_columns(settings, model)
     columns = {column for found in lineage.values() for column in found}
     contracts = {source: load_contract(settings.expectations, source) for source, _ in sorted(columns)}
-    verdict = leakage.judge(
+    return leakage.judge(
         model,
-        pinned.as_of,
+        as_of,
         rows.features,
         rows.label,
         limits,
         lineage=lineage,
         contracts=contracts,
-        dated_later=leakage.count_dated_later(settings, contracts.values(), pinned.as_of, columns),
+        dated_later=leakage.count_dated_later(settings, contracts.values(), as_of, columns),
     )
-    verdict.require_passed()
-    return verdict
 
 
 def _typologies(settings: Settings, model: Model, as_of: date) -> TypologyPack | None:

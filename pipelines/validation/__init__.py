@@ -1,1 +1,6 @@
-"""Judging a candidate: what it is compared with, what it must hold, and why. No person and no alias is involved here."""
+"""Validation: a registered version is measured, compared and judged before a person is asked."""
+
+from pipelines.validation.judgement import judge
+from pipelines.validation.records import GateRun, newest_run
+
+__all__ = ["GateRun", "judge", "newest_run"]

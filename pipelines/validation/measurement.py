@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pipelines.contracts import Value
+from collections.abc import Callable
+
+from pipelines.contracts import Blocked, DataFault, Value
 
 
 class Measurement(Value):
@@ -22,3 +24,11 @@ class Measurement(Value):
     segment: str = ""
     low: float | None = None
     high: float | None = None
+
+
+def assessed(metric: str, measure: Callable[[], Measurement], segment: str = "") -> Measurement:
+    """What `measure` gives; a measurement without a value, with the reason, where it finds that nothing can be measured."""
+    try:
+        return measure()
+    except (Blocked, DataFault) as reason:
+        return Measurement(metric=metric, segment=segment, value=None, evidence=str(reason))

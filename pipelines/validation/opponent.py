@@ -19,7 +19,7 @@ from pipelines.contracts import Blocked, DataFault
 from pipelines.evaluation.metrics import Dates, Scores
 from pipelines.mlflow_store import StoredVersion
 from pipelines.registry.artefacts import fetch_verified
-from pipelines.registry.permits import champion_permit
+from pipelines.registry.standing import standing
 from pipelines.registry.versions import CHAMPION, champion, stored_digest
 from pipelines.settings import Settings
 from pipelines.spec import Model
@@ -63,7 +63,8 @@ class Opponent:
 
 
 def load_opponent(settings: Settings, model: Model, candidate: Candidate) -> Opponent | None:
-    """The champion; of a model that never had one the best sibling of the candidate; None when there is none either.
+    """The champion, and of a retired model the last one it had; of a model that never had one the best sibling of the candidate;
+    None when there is none either.
 
     Raises:
         Blocked: a champion is expected and cannot be used, its files are not what its permit names, or its features of the
@@ -71,7 +72,10 @@ def load_opponent(settings: Settings, model: Model, candidate: Candidate) -> Opp
         DataFault: its record has another form than this code reads.
         ConnectionBroken: the database, the lake or the registry did not answer.
     """
-    if _had_a_champion(settings, model):
+    said = standing(settings, model.name)
+    if said is not None and said.is_retired and said.previous is not None:
+        return opponent_of(settings, model, candidate, said.previous)
+    if said is not None or CHAMPION in mlflow_store.get_aliases(settings, model.name):
         return opponent_of(settings, model, candidate, champion(settings, model).version)
     sibling = _best_sibling(settings, model, candidate)
     return None if sibling is None else opponent_of(settings, model, candidate, sibling, benchmark=True)
@@ -103,12 +107,6 @@ def opponent_of(
         if same and candidate.in_folds
         else predictor.predict(found),
         learnt_from=0 if same else _learnt_from(settings, candidate, provenance, matched),
-    )
-
-
-def _had_a_champion(settings: Settings, model: Model) -> bool:
-    return champion_permit(settings, model.name) is not None or CHAMPION in mlflow_store.get_aliases(
-        settings, model.name
     )
 
 
