@@ -53,7 +53,7 @@ def judge(
     measuring, approvals = _sections(model, rules)
     candidate = load_candidate(settings, model, version)
     opponent = _opponent(settings, model, candidate)
-    comparison = opponent and compare(settings, model, candidate, opponent, measuring)
+    comparison = _comparison(settings, model, candidate, opponent, measuring)
     earlier = records.newest_run(settings, model.name, version)
     inputs = Inputs(
         settings=settings,
@@ -99,6 +99,19 @@ def _opponent(settings: Settings, model: Model, candidate: Candidate) -> Opponen
         return None
 
 
+def _comparison(
+    settings: Settings, model: Model, candidate: Candidate, opponent: Opponent | None, measuring: Measuring
+) -> Comparison | None:
+    """The comparison; None where there is none or nothing in it can be measured, which the champion gate tells of."""
+    if opponent is None:
+        return None
+    try:
+        return compare(settings, model, candidate, opponent, measuring)
+    except (Blocked, DataFault) as reason:
+        log.warning("%s version %s could not be compared: %s", model.name, candidate.version, reason)
+        return None
+
+
 def _report(inputs: Inputs) -> GateReport:
     champion = standing(inputs.settings, inputs.model.name)
     return GateReport(
@@ -119,7 +132,9 @@ def _record(inputs: Inputs, report: GateReport, approvals: Approvals) -> None:
     in_use = report.version == report.champion_version
     with journalled(settings) as connection:
         database.lock(connection, f"vigil.gates.{report.model}")
-        number, is_new = records.stored(connection, report, comparison and comparison.model_dump_json())
+        number, is_new = records.stored(
+            connection, report, None if comparison is None else comparison.model_dump_json()
+        )
         if is_new:
             append(
                 connection, report.model, "gates_passed" if report.passed else "gates_failed", _facts(report, number)
