@@ -157,8 +157,9 @@ def _spearman(ours: Scores, theirs: Scores) -> float | None:
 def _known(
     settings: Settings, candidate: Candidate, on: date, tokens: pa.Array, ours: Scores, theirs: Scores
 ) -> Known | None:
-    """Outcomes of the night as they are known by the newest ingested date."""
-    as_of = max(Lake(settings).dates(f"source/{candidate.model.population}"), default=on)
+    """Outcomes of the night as they are known by the newest ingested date, or by the candidate's training."""
+    ingested = Lake(settings).dates(f"source/{candidate.model.population}")
+    as_of = max([*ingested, candidate.provenance.training_set.as_of])
     try:
         labels = features.known_labels(settings, candidate.model, as_of, on, on)
     except DataFault:

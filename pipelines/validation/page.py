@@ -39,7 +39,9 @@ MEASURES = {
     "approval_rate_at_opponents_cut": "approval rate at the opponent's cut-off",
 }
 """How people call the measures, in the order of the page."""
-LOWER_IS_BETTER = frozenset({"brier", "calibration_error", "bad_rate", "expected_loss"})
+LOWER_IS_BETTER = frozenset({"brier", "calibration_error", "bad_rate"})
+NEITHER_IS_BETTER = frozenset({"expected_loss", "approval_rate_at_opponents_cut"})
+"""What a model says of itself: a lower expected loss is a model that expects less, not one that loses less."""
 _IN_SUMMARY = ("auc", "ks", "average_precision", "brier", "calibration_error", "lift_top_decile")
 
 
@@ -113,7 +115,7 @@ def interval(of: Interval | None, signed: bool = False) -> str:
 
 def better(one: Compared) -> str:
     """Which of both is better beyond doubt at the confidence: `candidate`, `opponent`, or nothing."""
-    if one.measure == "approval_rate_at_opponents_cut":
+    if one.measure in NEITHER_IS_BETTER:
         return ""
     low, high = one.difference.low, one.difference.high
     if one.measure in LOWER_IS_BETTER:

@@ -37,7 +37,7 @@ def _png(draw: Callable[[Axes, Comparison, Paired], None], comparison: Compariso
 
 def _names(comparison: Comparison) -> tuple[str, str]:
     ours, theirs = comparison.candidate, comparison.opponent
-    return f"{ours.role} {ours.version}", f"{theirs.role} {theirs.version}"
+    return f"version {ours.version}", f"{theirs.role} {theirs.version}"
 
 
 def _roc(axes: Axes, comparison: Comparison, rows: Paired) -> None:

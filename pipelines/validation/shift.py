@@ -16,6 +16,7 @@ from pipelines.training.rows import Features, Mask
 
 BANDS = 10
 MOST_CATEGORIES = 20
+FEWEST_ROWS = 10  # the mean of fewer would be close to somebody's own score
 REASONS = 4
 _ABSENT = "(absent)"
 
@@ -104,7 +105,8 @@ def by_band(label: Labels, candidate: Scores, opponent: Scores) -> tuple[BandShi
 def by_segment(
     features: Features, names: tuple[str, ...], label: Labels, candidate: Scores, opponent: Scores, confidence: float
 ) -> tuple[SegmentShift, ...]:
-    """The shift in each of the most frequent categories of the named features, the absent one among them."""
+    """The shift in each of the most frequent categories of the named features, the absent one among them, that has rows enough
+    to say nothing of a single customer."""
     return tuple(
         _segment(f"{name}={category}", chosen, label, candidate, opponent, confidence)
         for name in names
@@ -132,6 +134,8 @@ def _categories(features: Features, name: str) -> Iterator[tuple[str, Mask]]:
     column = pc.fill_null(features[name], _ABSENT)
     counted = sorted(pc.value_counts(column).to_pylist(), key=lambda c: (-c["counts"], c["values"]))
     for one in counted[:MOST_CATEGORIES]:
+        if one["counts"] < FEWEST_ROWS:
+            return
         yield one["values"], np.asarray(pc.equal(column, one["values"]))
 
 

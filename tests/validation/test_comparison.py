@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from pipelines.settings import Settings
 from pipelines.training.contributions import Contributions
 from pipelines.validation import page
 from pipelines.validation.comparison import Comparison, compare
+from pipelines.validation.nights import Known, Night
 from pipelines.validation.shift import agreement, by_band, by_segment
 
 #         a     b     c     d     e     f     g     h     i     j
@@ -75,6 +77,15 @@ def test_at_the_opponents_cut_the_candidate_approves_what_lies_below(settings: S
     bad, _, at_cut = found.measures
     assert bad.difference.value == 0
     assert (at_cut.candidate.value, at_cut.opponent.value) == (0.5, 0.6)
+
+
+def test_a_model_that_expects_less_loss_is_not_called_better(settings: Settings) -> None:
+    label, good, _ = random_scores(1_000)
+    found = compared(settings, sides(label, good / 2, good))
+    loss = found.measure("expected_loss")
+    assert loss.difference.high < 0
+    assert page.better(loss) == ""
+    assert page.better(found.measure("brier")) == "opponent"
 
 
 def test_equal_scores_at_the_cut_are_taken_in_the_order_of_the_token(settings: Settings) -> None:
@@ -157,13 +168,13 @@ def test_bands_are_tenths_of_the_opponents_score() -> None:
     assert all((band.up, band.down, band.moved) == (0, 0, 0) for band in between)
 
 
-def test_segments_are_the_categories_and_small_ones_have_no_area() -> None:
+def test_segments_are_the_categories_of_ten_rows_and_more_and_small_ones_have_no_area() -> None:
     label, good, poor = random_scores(600)
-    product = pa.array(["card"] * 400 + ["loan"] * 197 + [None] * 3)
-    label[597:] = 0
+    product = pa.array(["card"] * 400 + ["loan"] * 180 + [None] * 11 + ["lease"] * 9)
+    label[580:] = 0
     card_, loan, absent = by_segment(pa.table({"product": product}), ("product",), label, good, poor, 0.95)
     assert [s.segment for s in (card_, loan, absent)] == ["product=card", "product=loan", "product=(absent)"]
-    assert (card_.rows, loan.rows, absent.rows) == (400, 197, 3)
+    assert (card_.rows, loan.rows, absent.rows) == (400, 180, 11)
     assert card_.moved == pytest.approx((good - poor)[:400].mean())
     assert card_.auc_difference is not None
     assert card_.auc_difference.value > 0.05
@@ -218,6 +229,29 @@ def test_the_page_opens_offline_and_holds_no_clock_in_what_is_compared(settings:
         assert one["cpu_seconds"] > 0
         assert (one["calls"], one["rows"]) == (20, 50)
     assert not set(candidate.tokens.to_pylist()) & set(html.split('"'))
+
+
+def test_the_page_tells_of_each_night_what_changed_or_why_nothing_is_known(settings: Settings, tmp_path) -> None:
+    label, good, poor = random_scores(500)
+    both = sides(label, good, poor)
+    whole = Night(
+        business_date=date(2026, 6, 30),
+        rows=1_234,
+        candidate=(0.1,) * 7,
+        opponent=(0.2,) * 7,
+        psi=0.0321,
+        rank_correlation=0.912,
+        opponent_approved=0.9,
+        candidate_approved=0.8876,
+        newly_approved=11,
+        newly_refused=29,
+        known=Known(rows=777, events=55, candidate_auc=0.701, opponent_auc=None),
+    )
+    lacking = Night(business_date=date(2026, 6, 29), why_not="the night's rows have no income")
+    found = compared(settings, both).model_copy(update={"nights": (whole, lacking)})
+    html = page.write(tmp_path / "page", *both, found, measuring()).read_text()
+    for said in ("2026-06-30", "1,234", "0.0321", "0.912", "88.76%", "29</td>", "777", "0.701", "have no income"):
+        assert said in html
 
 
 def test_the_summary_fits_into_a_form(settings: Settings) -> None:

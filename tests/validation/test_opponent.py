@@ -10,13 +10,14 @@ from lender import AS_OF, MONTHS, Lender, loans_of, new_lender
 from two_models import measuring
 
 from pipelines import mlflow_store, registry, training
+from pipelines.cli.main import main
 from pipelines.contracts import Blocked
 from pipelines.lake import Lake
-from pipelines.settings import Settings
+from pipelines.settings import Settings, get_settings
 from pipelines.spec import Model
 from pipelines.validation import page
 from pipelines.validation.candidate import load_candidate
-from pipelines.validation.comparison import compare
+from pipelines.validation.comparison import Comparison, compare
 from pipelines.validation.opponent import load_opponent, opponent_of
 
 MAY = MONTHS[-1]
@@ -43,7 +44,7 @@ def judged_differently(model: Model, months: int, *without: str) -> Model:
 
 
 def test_a_first_model_meets_its_sibling_later_ones_the_champion_and_none_a_champion_that_is_gone(
-    lender: Lender,
+    lender: Lender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = lender.settings
     model = trained(lender, lender.model())
@@ -65,6 +66,8 @@ def test_a_first_model_meets_its_sibling_later_ones_the_champion_and_none_a_cham
     page.log(settings, candidate, champion, found, measuring())
     logged = next(Path(settings.mlflow_artifacts).rglob(f"{candidate.run_id}/artifacts/comparison"))
     assert {path.name for path in logged.iterdir()} == {"comparison.html", "comparison.json", "speed.json"}
+
+    _compare_by_command(lender, tmp_path, monkeypatch, capsys)
 
     mlflow_store.delete_alias(settings, model.name, "champion")
     with pytest.raises(Blocked, match="alias `champion` is gone"):
@@ -109,3 +112,19 @@ def test_in_folds_of_the_same_rows_neither_has_seen_what_it_is_judged_on(lender:
     np.testing.assert_array_equal(benchmark.probability, own.probability)
     seen = benchmark.predictor.predict(candidate.judged.features)
     assert (benchmark.probability != seen).any()
+
+
+def _compare_by_command(
+    lender: Lender, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Against the champion, and with another version into a folder of one's own."""
+    monkeypatch.setenv("VIGIL_PROJECT", str(lender.settings.project))
+    get_settings.cache_clear()
+    capsys.readouterr()
+    assert main(["compare", "--model", "loans", "--version", "1"]) == 0
+    assert "against champion version 2" in capsys.readouterr().out
+    page_folder = folder / "page"
+    assert main(["compare", "--version", "2", "--with", "1", "--page", str(page_folder), "--json"]) == 0
+    found = Comparison.model_validate_json(capsys.readouterr().out)
+    assert (found.candidate.version, found.opponent.version) == (2, 1)
+    assert {path.name for path in page_folder.iterdir()} == {"comparison.html", "comparison.json", "speed.json"}
