@@ -25,7 +25,7 @@ from pipelines.spec import Contract, load_contract
 from pipelines.stack import lease
 
 DONE, DATA_FAULT, BLOCKED, CONNECTION_BROKEN, UNEXPECTED = 0, 2, 3, 4, 1
-SOURCES = ("account_snapshots", "customer_snapshots", "outcomes")
+SOURCES = ("account_snapshots", "customer_snapshots", "outcomes", "protected_attributes")
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class Watched:
 def prepared(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     bank = make_bank(postgres, tmp_path_factory.mktemp("laundered") / "home", customers=8_000, nights=3)
     for on in bank.dates:
-        bank.take_in(*(bank.model.sources if on <= FIRST else ["customer_snapshots"]), on=on)
+        bank.take_in(*(bank.model.sources if on <= FIRST else ["customer_snapshots", "protected_attributes"]), on=on)
     trained = bank.train(FIRST)
     registry.bootstrap(bank.settings, bank.model, [version.version for version in trained])
     return Prepared(bank, trained)

@@ -7,10 +7,14 @@ from functools import cache
 
 import pytest
 from judged_rows import group, measured, table_of
+from small_night import MODEL
 
+from pipelines.contracts import GateVerdict
 from pipelines.settings import REPOSITORY
 from pipelines.spec import Policy, StampedRule, load_policy
-from pipelines.validation.fairness import FairnessTable
+from pipelines.validation.fairness import FairnessTable, measurements
+from pipelines.validation.gates.engine import verdicts_of
+from pipelines.validation.gates.inputs import Inputs
 
 PACKS = ("us-federal", "us-nj", "eu-ai-act", "uk-ss1-23")
 BEFORE, AFTER = date(2026, 7, 20), date(2026, 7, 21)
@@ -56,6 +60,44 @@ def test_the_end_of_the_effects_test_is_the_only_difference_between_the_days():
     }
     everything = {rule.source for day in (BEFORE, AFTER) for rule in fairness_rules(federal, day)}
     assert everything - kept == {ended, begun}
+
+
+def judged_by_the_engine(name: str, on: date) -> dict[tuple[str, str, str], GateVerdict]:
+    """The verdicts of the fairness gate on the same measurements, by rule, source and segment."""
+    policy = pack(name)
+    inputs = Inputs(
+        settings=None,
+        model=MODEL.model_copy(update={"domain": "credit", "tier": 1}),
+        policy=policy,
+        measuring=policy.measuring,
+        candidate=None,
+        opponent=None,
+        comparison=None,
+        judged_on=on,
+    )
+    verdicts = verdicts_of(inputs, {"fairness": lambda _: measurements(judged(ADVERSE))})
+    return {(v.rule, v.source, v.segment): v for v in verdicts if v.gate == "fairness"}
+
+
+def test_the_engine_says_the_same_of_both_days_but_for_what_the_law_changed():
+    before, after = (judged_by_the_engine("us-federal", day) for day in (BEFORE, AFTER))
+    assert all(before[key] == after[key] for key in before.keys() & after.keys())
+    changed = [before[key] for key in before.keys() - after.keys()] + [
+        after[key] for key in after.keys() - before.keys()
+    ]
+    assert {v.rule for v in changed} == {"us-federal/fairness.significant_adverse_impact"}
+    assert {(v.segment, v.verdict.value, v.effect) for v in changed} == {
+        ("sex=female", "fail", "block"),
+        ("sex=female", "fail", "record"),
+        ("sex=male", "pass", "block"),
+        ("sex=male", "pass", "record"),
+    }
+    nj_before, nj_after = (
+        {key: v for key, v in judged_by_the_engine("us-nj", day).items() if v.policy == "us-nj"}
+        for day in (BEFORE, AFTER)
+    )
+    assert nj_before == nj_after
+    assert [v.effect for v in nj_before.values() if v.verdict.value == "fail"] == ["block"]
 
 
 def test_new_jersey_blocks_on_both_days():
