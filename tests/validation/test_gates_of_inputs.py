@@ -14,6 +14,7 @@ from judged_lender import failing, measuring, of_gate, record_ingest, scored_by
 from lender import MONTHS
 
 from pipelines.contracts import Verdict
+from pipelines.scoring.judge import Judged
 from pipelines.settings import Settings
 from pipelines.spec import Feature, Model, Scenario, Shift
 from pipelines.training.rows import Rows, numbers
@@ -170,12 +171,26 @@ def forgiving(features: pa.Table) -> np.ndarray:
     return np.where(np.isnan(income), 0.01, 20_000 / (20_000 + income))
 
 
-def test_an_absent_input_that_improves_the_outcome_is_caught_by_review_or_fails(inputs: Inputs) -> None:
-    assert ("silent_improvement", "income") not in failing(scoring(inputs, forgiving), "robustness")
-    unseen = replace(scoring(inputs, forgiving), model=with_feature(inputs.model, "income", missing="allowed"))
-    verdict = of_gate(unseen, "robustness")[("silent_improvement", "income")]
+def test_an_absent_input_that_improves_the_outcome_is_caught_by_review(inputs: Inputs) -> None:
+    verdicts = of_gate(scoring(inputs, forgiving), "robustness")
+    assert verdicts[("silent_improvement", "income")].observed == 0
+    assert "1200 are rejected or sent to a person" in verdicts[("silent_improvement", "income")].evidence
+
+
+def test_a_state_that_turns_every_adverse_outcome_fails(inputs: Inputs) -> None:
+    allowed = replace(scoring(inputs, forgiving), model=with_feature(inputs.model, "income", missing="allowed"))
+    verdict = of_gate(allowed, "robustness")[("improvement_by_state", "income")]
     assert verdict.verdict is FAIL
     assert verdict.observed == pytest.approx(0.1, abs=0.02)  # everybody who was not approved
+
+
+def test_an_input_that_scoring_would_not_notice_to_be_lost_fails(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate that only read the marks would not see that nobody acts on them."""
+    nothing_caught = lambda rules, chunk: Judged(chunk, pa.nulls(len(chunk), pa.string()), chunk.slice(0, 0), {}, {})  # noqa: E731
+    monkeypatch.setattr("pipelines.validation.gates.robustness.judge", nothing_caught)
+    assert failing(scoring(inputs, forgiving), "robustness") == {("silent_improvement", "income"): FAIL}
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -0.001, 1.001])

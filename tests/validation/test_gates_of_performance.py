@@ -29,6 +29,13 @@ def with_labels(inputs: Inputs, label: np.ndarray) -> Inputs:
     return with_candidate(inputs, judged=replace(inputs.candidate.judged, label=label.astype(np.int8)))
 
 
+def with_a_state(inputs: Inputs) -> Inputs:
+    """The same model, whose file says that income may be absent."""
+    features = inputs.model.features["application"]
+    changed = features | {"income": features["income"].model_copy(update={"missing": "allowed"})}
+    return replace(inputs, model=inputs.model.model_copy(update={"features": {"application": changed}}))
+
+
 def shuffled(inputs: Inputs) -> Inputs:
     """Outcomes that belong to other rows."""
     return with_labels(inputs, np.random.default_rng(1).permutation(inputs.candidate.judged.label))
@@ -139,4 +146,6 @@ def test_the_page_names_what_a_gate_measures(inputs: Inputs, gate: Gate) -> None
     page = (REPOSITORY / "docs" / "gates.md").read_text(encoding="utf-8")
     section = page.split(f"\n### {gate}\n")[1].split("\n### ")[0]
     told = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    assert set(re.findall(r"`([a-z_0-9]+)`", " ".join(told))) == {m.metric for m in MEASURES[gate](inputs)}
+    assert set(re.findall(r"`([a-z_0-9]+)`", " ".join(told))) == {
+        m.metric for kind in (inputs, with_a_state(inputs)) for m in MEASURES[gate](kind)
+    }

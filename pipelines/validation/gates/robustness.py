@@ -1,8 +1,9 @@
 """Robustness: small errors in the inputs, inputs that are missing, and inputs nobody foresaw.
 
-Noise: normal, in standard deviations of each number over the rows learnt from. Missing: each feature absent in turn; what
-scoring rejects or sends to a person is caught, and where absence is a documented state nobody is told, so those rows are
-counted whose outcome turns favourable (at or below the cut-off of the approved share). Boundary cases: the smallest, the
+Noise: normal, in standard deviations of each number over the rows learnt from. Missing: each feature absent in turn, counting
+the rows whose outcome turns favourable (at or below the cut-off of the approved share) and that scoring neither rejects nor
+sends to a person. An input may never be lost like that; where absence is a documented state nobody can tell the state from
+a lost input, so how much rests on it is a number of its own. Boundary cases: the smallest, the
 largest, enormous, negative and zero, a category never seen, and nothing at all, for each feature alone and for all at once.
 """
 
@@ -17,7 +18,8 @@ import pyarrow.compute as pc
 from pipelines.contracts import EvidenceMissing
 from pipelines.evaluation import metrics
 from pipelines.scoring.judge import LARGEST, Rules, judge, with_more_review
-from pipelines.training.rows import numbers
+from pipelines.spec import Feature
+from pipelines.training.rows import Mask, numbers
 from pipelines.validation.gates.inputs import Inputs
 from pipelines.validation.gates.rows import replaced, sample_of, without
 from pipelines.validation.measurement import Measurement, assessed
@@ -26,10 +28,11 @@ _ROWS = 5_000
 _BOUNDARY_ROWS = 20
 _TOKEN = "token"  # noqa: S105 - a column's name
 _UNKNOWN = "a category nobody has seen"
+_LOSSES = {False: "silent_improvement", True: "improvement_by_state"}  # by whether absence is a documented state
 
 
 def measure(inputs: Inputs) -> Iterator[Measurement]:
-    """auc_loss_under_noise, silent_improvement by feature, and invalid_scores."""
+    """auc_loss_under_noise; silent_improvement, or improvement_by_state, by feature; and invalid_scores."""
     yield assessed("auc_loss_under_noise", lambda: _noise(inputs))
     yield from _missing(inputs)
     yield assessed("invalid_scores", lambda: _invalid_scores(inputs))
@@ -61,38 +64,46 @@ def _missing(inputs: Inputs) -> Iterator[Measurement]:
     scores = inputs.candidate.predictor.predict(rows)
     if not rows.num_rows or not np.isfinite(scores).all():
         reason = f"{rows.num_rows} judged rows, or probabilities that are no numbers: no outcome can improve."
-        yield Measurement(metric="silent_improvement", value=None, evidence=reason)
+        yield from (Measurement(metric=metric, value=None, evidence=reason) for metric in _LOSSES.values())
         return
     cut = float(np.quantile(scores, inputs.measuring.approved_share))
-    for name in inputs.candidate.predictor.features:
-        yield _silent_improvement(inputs, rows, scores > cut, cut, name)
+    features = _as_now(inputs)
+    for state, metric in _LOSSES.items():
+        concerned = [name for name, feature in features.items() if (feature.missing == "allowed") is state]
+        for name in concerned:
+            yield _improvement(inputs, metric, rows, scores > cut, cut, name)
+        if not concerned:
+            yield Measurement(metric=metric, value=0.0, evidence="the model has no such feature")
 
 
-def _silent_improvement(
-    inputs: Inputs, rows: pa.Table, adverse: np.ndarray[tuple[int], np.dtype[np.bool_]], cut: float, name: str
-) -> Measurement:
+def _improvement(inputs: Inputs, metric: str, rows: pa.Table, adverse: Mask, cut: float, name: str) -> Measurement:
     """Share of the rows whose outcome turns favourable when the feature is absent, without a person being told."""
     lost = without(rows, name)
     silent = _not_caught(inputs, lost)
     improved = adverse & silent & (inputs.candidate.predictor.predict(lost) <= cut)
     caught = rows.num_rows - int(silent.sum())
     evidence = f"{int(improved.sum())} of {rows.num_rows} judged rows; {caught} are rejected or sent to a person"
-    return Measurement(metric="silent_improvement", segment=name, value=float(improved.mean()), evidence=evidence)
+    return Measurement(metric=metric, segment=name, value=float(improved.mean()), evidence=evidence)
 
 
-def _not_caught(inputs: Inputs, rows: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _not_caught(inputs: Inputs, rows: pa.Table) -> Mask:
     """Which rows scoring would score without sending anybody to look, by the model file as it is now."""
-    predictor, now = inputs.candidate.predictor, inputs.model.feature
-    features = {name: now.get(name, recorded) for name, recorded in predictor.schema.features.items()}
+    predictor = inputs.candidate.predictor
     numbered = rows.append_column(_TOKEN, pa.array(np.arange(rows.num_rows)))
     [chunk] = numbered.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=numbered.schema)]
-    judged = judge(Rules(_TOKEN, features, predictor.categories), chunk)
+    judged = judge(Rules(_TOKEN, _as_now(inputs), predictor.categories), chunk)
     if predictor.has_parts:
         judged = with_more_review(judged, predictor.predict_in_parts(judged.accepted).unsure)
     unseen = judged.accepted.column(_TOKEN).filter(pc.is_null(judged.review_reason))
     found = np.zeros(rows.num_rows, bool)
     found[unseen.to_numpy()] = True
     return found
+
+
+def _as_now(inputs: Inputs) -> dict[str, Feature]:
+    """The version's features as the model file has them now: that is what scoring goes by."""
+    now = inputs.model.feature
+    return {name: now.get(name, recorded) for name, recorded in inputs.candidate.predictor.schema.features.items()}
 
 
 def _invalid_scores(inputs: Inputs) -> Measurement:
