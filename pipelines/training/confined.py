@@ -79,6 +79,7 @@ def main() -> None:
     used = files | {name: Path(f"{USED}{name}").read_bytes() for name in request.used}
     Path(READY).touch()
     sys.addaudithook(_forbid)
+    own = True
     try:
         model = algorithms.load(request.algorithm, files)
         _check(request, model)
@@ -86,12 +87,14 @@ def main() -> None:
         if Path(ROWS).exists():
             import numpy as np
 
+            own = False
             np.save(SCORES, _scores(algorithms.load(request.algorithm, used), ROWS), allow_pickle=False)
     except DataFault as fault:
         result = Result(refused=str(fault))
     except Exception as error:  # noqa: BLE001 - a library's own complaint about somebody's file: a refusal, whatever it is
+        told = f": {' '.join(str(error).split())[:200]}" if own else ""  # about the bank's rows it may quote one
         result = Result(
-            refused=f"the {request.algorithm} library could not read or compute it ({type(error).__name__})"
+            refused=f"the {request.algorithm} library could not read or compute it ({type(error).__name__}{told})"
         )
     Path(RESULT).write_text(result.model_dump_json())
 
