@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import foreign_points
 import numpy as np
 import pytest
 from foreign_packages import Parts, catboost_parts, onnx_parts, skops_parts
@@ -156,3 +157,19 @@ def test_a_model_without_time_takes_none_from_elsewhere(lender: Lender, tmp_path
 def test_a_model_file_cannot_name_an_algorithm_that_is_only_loaded(lender: Lender) -> None:
     with pytest.raises(DataFault, match=r"training\.algorithms"):
         lender.model(algorithms=["onnx"])
+
+
+@pytest.mark.parametrize("point", foreign_points.PLANTS)
+def test_an_import_killed_anywhere_and_run_again_is_one_import(
+    lender: Lender, model: Model, tmp_path: Path, point: str
+) -> None:
+    settings, path = lender.settings, catboost_parts()[0].zipped(tmp_path / "it.zip")
+    assert foreign_points.killed(settings, model, path, point) == -9
+    assert [n.state for n in foreign.packages(settings)] in ([], ["quarantined"])
+    assert journal.entries(settings) == ()
+    foreign.import_package(settings, model, path, BY, AS_OF)
+    assert [n.state for n in foreign.packages(settings)] == ["quarantined", "registered"]
+    assert [e.kind for e in journal.entries(settings)] == ["imported"]
+    assert [v.version for v in mlflow_store.versions(settings, "loans")] == [1]
+    kept = (settings.home / "quarantine" / "models").iterdir()
+    assert {p.name for p in kept} == {".lock", foreign.packages(settings)[0].digest}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipelines.contracts import fingerprint
 from pipelines.lake import local_folder
+from pipelines.registry.artefacts import alone
 from pipelines.registry.foreign.archive import names_and_digests
 from pipelines.settings import Settings
 
@@ -20,19 +22,27 @@ def folder_of(settings: Settings, digest: str) -> Path:
 
 
 def keep(settings: Settings, files: Mapping[str, bytes], digest: str) -> Path:
-    """Put the files into quarantine by one rename; a killed call leaves nothing that looks like a package."""
+    """Put the files into quarantine by one rename. A killed call leaves nothing that looks like a package, and the next one
+    clears it away."""
     kept = folder_of(settings, digest)
     parent = local_folder(kept.parent)
-    with TemporaryDirectory(prefix="arriving-", dir=parent) as scratch:
-        arriving = Path(scratch) / "new"
-        for name, content in files.items():
-            (arriving / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (arriving / name).write_bytes(content)
-        if kept.exists() and not _intact(kept, digest):
-            kept.rename(Path(scratch) / "damaged")
-        if not kept.exists():
-            arriving.rename(kept)
+    with alone(parent / ".lock"):
+        for left in parent.glob("arriving-*"):
+            shutil.rmtree(left)
+        with TemporaryDirectory(prefix="arriving-", dir=parent) as scratch:
+            for name, content in files.items():
+                put(Path(scratch) / "new" / name, content)
+            if kept.exists() and not _intact(kept, digest):
+                kept.rename(Path(scratch) / "damaged")
+            if not kept.exists():
+                (Path(scratch) / "new").rename(kept)
     return kept
+
+
+def put(place: Path, content: bytes) -> None:
+    """Write one file, with the folders it lies in, for this user alone."""
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    place.write_bytes(content)
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:
