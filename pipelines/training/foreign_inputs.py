@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from pipelines.contracts import Value
+from pipelines.contracts import EvidenceMissing, Value
 from pipelines.evaluation.metrics import Scores
 from pipelines.training.rows import Features, Mask, numbers
 
@@ -113,3 +113,11 @@ class ForeignInputs(Value):
 
 def _positions(rows: Features, name: str, known: pa.Array) -> Any:
     return np.asarray(pc.fill_null(pc.index_in(rows[name], known), len(known)))
+
+
+def no_contributions(format: str) -> EvidenceMissing:
+    """Why a model of this format can give nobody a reason; a gate that asks for reasons then blocks."""
+    return EvidenceMissing(
+        f"a model that came as {format} does not tell what each feature adds to a score, so no reason can be given for it. "
+        "A CatBoost file of the same model would."
+    )

@@ -16,8 +16,9 @@ import numpy as np
 from pipelines.contracts import DataFault
 from pipelines.evaluation.metrics import Scores
 from pipelines.spec import OnnxLimits
+from pipelines.training.contributions import Contributions
 from pipelines.training.foreign_inputs import FILE as INPUTS
-from pipelines.training.foreign_inputs import ForeignInputs
+from pipelines.training.foreign_inputs import ForeignInputs, no_contributions
 from pipelines.training.rows import Features
 
 FILE = "model.onnx"
@@ -50,6 +51,10 @@ class OnnxModel:
         ]
         said = np.concatenate(parts) if parts else np.empty(0)
         return self.inputs.log_odds(said, self.inputs.unanswerable(features))
+
+    def contributions(self, features: Features) -> Contributions:
+        """None: a graph does not tell what each feature adds. Raises EvidenceMissing."""
+        raise no_contributions("onnx")
 
     def files(self) -> dict[str, bytes]:
         """The graph, and the inputs as JSON."""

@@ -18,8 +18,9 @@ import numpy as np
 from pipelines.contracts import DataFault
 from pipelines.evaluation.metrics import Scores
 from pipelines.spec import SkopsLimits
+from pipelines.training.contributions import Contributions
 from pipelines.training.foreign_inputs import FILE as INPUTS
-from pipelines.training.foreign_inputs import ForeignInputs
+from pipelines.training.foreign_inputs import ForeignInputs, no_contributions
 from pipelines.training.rows import Features
 
 FILE = "model.skops"
@@ -46,6 +47,10 @@ class SkopsModel:
         if not unanswerable.all():
             said[~unanswerable] = self._said(features.filter(~unanswerable))
         return self.inputs.log_odds(said, unanswerable)
+
+    def contributions(self, features: Features) -> Contributions:
+        """None: a scikit-learn estimator does not tell what each feature adds. Raises EvidenceMissing."""
+        raise no_contributions("skops")
 
     def files(self) -> dict[str, bytes]:
         """The skops file, and the inputs as JSON."""

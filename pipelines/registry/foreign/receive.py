@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,10 +11,9 @@ from pipelines.registry.foreign import archive, content, quarantine
 from pipelines.registry.foreign.golden import GoldenRows, read_golden
 from pipelines.registry.foreign.manifest import PackageManifest, read_manifest, require_fits
 from pipelines.registry.foreign.records import Subject, note_quarantined, refusals_noted
+from pipelines.registry.persons import person
 from pipelines.settings import Settings
 from pipelines.spec import ForeignModels, Model, load_foreign_models
-
-_PERSON = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,11 @@ def receive(settings: Settings, model: Model, path: Path, by: str) -> Package:
         PackageRefused: the package is not what docs/foreign_models.md asks for; noted in the table and the journal.
         DataFault: there is nothing at `path`, or `by` is no e-mail address. Nothing was noted.
     """
-    person = by.strip().lower()
-    if not _PERSON.fullmatch(person):
-        raise DataFault(f"--by must be an e-mail address of a person, not {by!r}. Nothing was read.")
+    brought_by = person(by)
     if not path.exists() and not path.is_symlink():
         raise DataFault(f"there is no package at {path}. Nothing was read.")
     limits = load_foreign_models(settings.typology_folders).require_in_force(date.today())
-    subject = Subject(model.name, person, quarantine.digest_unread(path, limits.package.max_mb << 20))
+    subject = Subject(model.name, brought_by, quarantine.digest_unread(path, limits.package.max_mb << 20))
     with refusals_noted(settings, subject):
         files = archive.read(path, limits.package)
         subject.digest = quarantine.digest_of(files)

@@ -11,6 +11,7 @@ from typing import Literal
 from pipelines import database
 from pipelines.contracts import Value
 from pipelines.registry import journal
+from pipelines.registry.anchors import journalled
 from pipelines.registry.foreign.refusal import PackageRefused
 from pipelines.settings import Settings
 
@@ -101,7 +102,7 @@ def refusals_noted(settings: Settings, subject: Subject) -> Iterator[None]:
         yield
     except PackageRefused as refusal:
         reason = str(refusal)
-        with database.transaction(settings) as connection:
+        with journalled(settings) as connection:
             _insert(connection, subject, "refused", reason)
             payload = {"package_digest": subject.digest, "format": subject.format, "reason": reason, "by": subject.by}
             journal.append(connection, subject.model, "import_refused", payload)
