@@ -87,6 +87,18 @@ def load(files: Mapping[str, bytes]) -> OnnxModel:
     return OnnxModel(ForeignInputs.model_validate_json(files[INPUTS]), files[FILE])
 
 
+def is_plain(blob: bytes) -> bool:
+    """Whether the bytes are a graph that keeps all its data in itself."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        graph = onnx.load_model_from_string(blob)
+    except DecodeError:
+        return False
+    return bool(graph.graph.node) and not _outside(graph.graph)
+
+
 def check(model: OnnxModel, limits: OnnxLimits) -> None:
     """Whether a graph may be computed here, and takes and gives what its package says.
 
@@ -107,7 +119,7 @@ def check(model: OnnxModel, limits: OnnxLimits) -> None:
             raise DataFault(f"operator set {used.domain or 'ai.onnx'} {used.version} is not allowed by the policy")
     if graph.functions or graph.training_info:
         raise DataFault("the graph brings functions or training of its own")
-    if any(tensor.external_data or tensor.data_location for tensor in _tensors(graph.graph)):
+    if _outside(graph.graph):
         raise DataFault("the graph keeps data in another file")
     onnx.checker.check_model(graph, full_check=True)
     _check_ports(model)
@@ -143,6 +155,11 @@ def _nodes(graph: Any) -> list[Any]:
             for inner in (attribute.g, *attribute.graphs):
                 found += _nodes(inner)
     return found
+
+
+def _outside(graph: Any) -> bool:
+    """Whether some of its data lies in another file."""
+    return any(tensor.external_data or tensor.data_location for tensor in _tensors(graph))
 
 
 def _tensors(graph: Any) -> list[Any]:

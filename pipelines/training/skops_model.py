@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from typing import Any
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -80,6 +80,19 @@ class SkopsModel:
 def load(files: Mapping[str, bytes]) -> SkopsModel:
     """The model from its files, which must have been verified."""
     return SkopsModel(ForeignInputs.model_validate_json(files[INPUTS]), files[FILE])
+
+
+def is_plain(blob: bytes) -> bool:
+    """Whether the bytes are an archive of JSON and NumPy's arrays of plain numbers, which hold no object."""
+    try:
+        with ZipFile(BytesIO(blob)) as archive:
+            arrays = [archive.read(name) for name in archive.namelist() if not name.endswith(".json")]
+            json.loads(archive.read(_SCHEMA))
+            for array in arrays:
+                np.load(BytesIO(array), allow_pickle=False)
+    except (BadZipFile, KeyError, ValueError, EOFError):
+        return False
+    return True
 
 
 def untrusted_types(blob: bytes) -> tuple[str, ...]:

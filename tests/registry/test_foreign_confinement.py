@@ -6,12 +6,13 @@ import os
 import pickle
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from foreign_packages import NUMBERS, loans, saved_catboost
+from foreign_packages import NUMBERS, loans, saved_catboost, zip_of
 from lender import MONTHS
 
 from pipelines.contracts import DataFault, VigilError
@@ -183,6 +184,21 @@ def test_a_skops_file_holds_only_what_the_policy_trusts() -> None:
         model = skops_model.SkopsModel(inputs(trusted=tuple(skops_model.untrusted_types(blob))), blob)
         with pytest.raises(DataFault, match=reason):
             skops_model.check(model, LIMITS.skops)
+
+
+def test_the_artefact_gate_knows_a_plain_file_of_each_format() -> None:
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    assert onnx_model.is_plain(graph(*HONEST, w=WEIGHTS))
+    assert not onnx_model.is_plain(outside_data())
+    assert not onnx_model.is_plain(b"\x80\x04\x95 no graph")
+    fitted = skops.io.dumps(LogisticRegression().fit([[0.0], [1.0]], [0, 1]))
+    assert skops_model.is_plain(fitted)
+    assert not skops_model.is_plain(fitted[:-40])
+    objects = BytesIO()
+    np.save(objects, np.array([Touch()], object), allow_pickle=True)
+    assert not skops_model.is_plain(zip_of({"schema.json": b"{}", "1.npy": objects.getvalue()}))
 
 
 def test_a_catboost_file_of_other_features_or_another_loss_is_refused() -> None:

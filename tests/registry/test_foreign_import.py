@@ -11,13 +11,14 @@ from foreign_packages import Parts, catboost_parts, onnx_parts, skops_parts
 from lender import AS_OF, MONTHS, Lender, new_lender
 
 from pipelines import database, mlflow_store
-from pipelines.contracts import DataFault
+from pipelines.contracts import DataFault, Verdict
 from pipelines.registry import foreign, journal
 from pipelines.registry.foreign import PackageRefused
 from pipelines.settings import Settings
 from pipelines.spec import Model
 from pipelines.training import reproduce
 from pipelines.validation.candidate import Candidate, load_candidate
+from pipelines.validation.judgement import judge
 
 BY = "anna@bank.example"
 
@@ -173,3 +174,17 @@ def test_an_import_killed_anywhere_and_run_again_is_one_import(
     assert [v.version for v in mlflow_store.versions(settings, "loans")] == [1]
     kept = (settings.home / "quarantine" / "models").iterdir()
     assert {p.name for p in kept} == {".lock", foreign.packages(settings)[0].digest}
+
+
+def test_the_gates_judge_it_like_a_challenger_and_ask_for_reasons_that_a_graph_cannot_give(
+    lender: Lender, model: Model, tmp_path: Path
+) -> None:
+    foreign.import_package(lender.settings, model, onnx_parts()[0].zipped(tmp_path / "it.zip"), BY, AS_OF)
+    report = judge(lender.settings, model, 1, AS_OF)
+    assert not report.passed
+    by_gate = {verdict.gate: verdict for verdict in report.verdicts}
+    assert by_gate["discrimination"].verdict is Verdict.PASS
+    assert [v.observed for v in report.verdicts if v.metric == "unsafe_files"] == [0]
+    assert by_gate["explainability"].verdict is Verdict.NOT_ASSESSABLE
+    assert "does not tell what each feature adds" in by_gate["explainability"].evidence
+    assert mlflow_store.get_aliases(lender.settings, "loans") == {}
