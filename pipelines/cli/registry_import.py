@@ -58,18 +58,16 @@ def packages(model: ModelName = None) -> None:
 @registry_app.command()
 def package(
     format_: Annotated[ForeignFormat, typer.Option("--format", help="What the model file is.")],
-    file: Annotated[Path, typer.Option(help="The model file.", dir_okay=False, exists=True)],
-    golden: Annotated[
-        Path, typer.Option(help="CSV: features and the model's probability.", dir_okay=False, exists=True)
-    ],
-    documents: Annotated[Path, typer.Option(help="Folder of documents.", file_okay=False, exists=True)],
+    file: Annotated[Path, typer.Option(help="The model file.")],
+    golden: Annotated[Path, typer.Option(help="CSV: features and the model's probability.")],
+    documents: Annotated[Path, typer.Option(help="Folder of documents.")],
     trained_until: Annotated[
         datetime, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Last event date learnt from.")
     ],
     trained_by: Annotated[str, typer.Option(help="E-mail address of the person who trained it.")],
     organisation: Annotated[str, typer.Option(help="Who the person works for.")],
     licence: Annotated[str, typer.Option(help="Under which the model is used.")],
-    to: Annotated[Path, typer.Option(help="The .zip file to write.", dir_okay=False)],
+    to: Annotated[Path, typer.Option(help="The .zip file to write.")],
     model: ModelName = None,
     output_kind: Annotated[str, typer.Option(help="probability or log_odds.")] = "probability",
     output_name: Annotated[str | None, typer.Option(help="Name of the output (ONNX).")] = None,
@@ -82,13 +80,11 @@ def package(
     """Make a package of a model trained elsewhere, as the person who trained it; needs no database."""
     from pipelines.registry import foreign
 
-    made = foreign.make_package(
-        chosen_model(get_settings(), model),
-        format_,
-        file,
-        golden,
-        documents,
-        to,
+    made_of = foreign.Ingredients(
+        format=format_,
+        file=file,
+        golden=golden,
+        documents=documents,
         output={"kind": output_kind, "name": output_name, "column": output_column},
         trained_until=trained_until.date(),
         trained_by=trained_by,
@@ -97,6 +93,8 @@ def package(
         categories=dict(_listed(given) for given in categories or []),
         accepts_missing=tuple(name for name in accepts_missing.split(",") if name),
     )
+    settings = get_settings()
+    made = foreign.make_package(settings, chosen_model(settings, model), made_of, to)
     output.show(made)
 
 

@@ -62,4 +62,7 @@ def test_a_package_needs_the_categories_of_a_category_and_only_features_of_the_m
     (tmp_path / "golden.csv").write_text("amount,salary,probability\n1,2,0.5\n")
     assert main([*made, "--golden", str(tmp_path / "golden.csv")]) == 2
     assert "has also: salary" in capsys.readouterr().err
+    (vendor / "documents" / "macro.docx").write_bytes(b"PK")
+    assert main([*made, "--golden", str(vendor / "golden.csv")]) == 2
+    assert "the bank would refuse this package: documents/macro.docx is of a kind" in capsys.readouterr().err
     assert not (tmp_path / "it.zip").exists()

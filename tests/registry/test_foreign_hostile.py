@@ -157,6 +157,15 @@ def other_kind(folder: Path, canary: Path) -> Path:
     return GOOD.changed({"features": features}).zipped(folder / "a.zip")
 
 
+def no_answer_to_absence(folder: Path, canary: Path) -> Path:
+    features = [feature | {"missing": "refused"} for feature in GOOD.manifest["features"]]
+    return GOOD.changed({"features": features}).zipped(folder / "a.zip")
+
+
+def output_of_another_format(folder: Path, canary: Path) -> Path:
+    return GOOD.changed({"output": {"kind": "probability", "column": 0}}).zipped(folder / "a.zip")
+
+
 def truncated(folder: Path, canary: Path) -> Path:
     path = GOOD.zipped(folder / "a.zip")
     path.write_bytes(path.read_bytes()[:-200])
@@ -249,6 +258,8 @@ ATTACKS: dict[Attack, str] = {
     twins: "differ in capitals only",
     unknown_feature: "model loans has no feature salary",
     other_kind: "purpose is a category in model loans, and a number in the package",
+    no_answer_to_absence: "amount may be absent in model loans .* was not trained with absent values of it",
+    output_of_another_format: "the output of a CatBoost file is",
     truncated: r"no plain \.zip file: cut off",
     bit_flipped: r"its digest differs\): model\.cbm",
     damaged_zip: "damaged or cut off",

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipelines.registry.foreign.content import DOCUMENT_ENDINGS, MODEL_ENDINGS
 from pipelines.registry.foreign.refusal import PackageRefused
@@ -75,6 +75,17 @@ class PackageManifest(Strict):
     licence: _Text
     documents: tuple[str, ...] = Field(min_length=1)
     sha256: dict[str, _Digest]
+
+    @model_validator(mode="after")
+    def _output_of_its_format(self) -> PackageManifest:
+        named, column = self.output.name is not None, self.output.column is not None
+        if self.format == "catboost" and (self.output.kind != "log_odds" or named or column):
+            raise ValueError("the output of a CatBoost file is {kind: log_odds}")
+        if self.format == "onnx" and not named:
+            raise ValueError("the output of an ONNX graph needs its name")
+        if self.format == "skops" and (named or column != (self.output.kind == "probability")):
+            raise ValueError("the output of a skops file is {kind: probability, column: 0 or 1} or {kind: log_odds}")
+        return self
 
 
 def read_manifest(files: Mapping[str, bytes], limits: ForeignModels) -> PackageManifest:
