@@ -101,16 +101,14 @@ def onnx_parts() -> tuple[Parts, Any]:
     return _parts("onnx", blob, features, output, numbers, made.predict_proba(numbers.to_numpy())), made
 
 
-def skops_parts(estimator: Any = None) -> tuple[Parts, Any]:
-    """A logistic regression behind imputing, scaling and one-hot columns, or another estimator on the numbers."""
+def skops_parts() -> tuple[Parts, Any]:
+    """A logistic regression behind imputing, scaling and one-hot columns."""
     import skops.io
 
     rows, outcome = loans(MONTHS[:4])
-    rows = rows if estimator is None else rows[NUMBERS]
-    made = (logistic_pipeline() if estimator is None else estimator).fit(rows, outcome)
+    made = logistic_pipeline().fit(rows, outcome)
     features = [_number(name, missing="accepted") for name in NUMBERS]
-    if "purpose" in rows:
-        features.append({"name": "purpose", "kind": "category", "categories": PURPOSES, "missing": "accepted"})
+    features.append({"name": "purpose", "kind": "category", "categories": PURPOSES, "missing": "accepted"})
     output = {"kind": "probability", "column": 1}
     return _parts("skops", skops.io.dumps(made), features, output, rows, made.predict_proba(rows)), made
 

@@ -17,9 +17,7 @@ _IMPORTING = "pipelines.registry.foreign.importing"
 
 PLANTS: dict[str, dying.Plant] = {
     "while it is put into quarantine": dying.before("pipelines.registry.foreign.quarantine", "put", call=2),
-    "before it is opened": dying.before(_IMPORTING, "score_confined"),
     "before the version is made": dying.before("pipelines.mlflow_store", "register_version"),
-    "before the version is noted": dying.before(_IMPORTING, "note_registered"),
     "as the note is committed": dying.before_postgres_commits(_IMPORTING, "note_registered"),
 }
 

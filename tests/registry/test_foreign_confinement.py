@@ -186,6 +186,25 @@ def test_a_skops_file_holds_only_what_the_policy_trusts() -> None:
             skops_model.check(model, LIMITS.skops)
 
 
+def test_usual_estimators_of_scikit_learn_are_trusted() -> None:
+    import skops.io
+    from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+
+    rows, outcome = loans(MONTHS[:1])
+    for estimator in (
+        GradientBoostingClassifier(n_estimators=3),
+        HistGradientBoostingClassifier(max_iter=3),
+        RandomForestClassifier(3),
+    ):
+        made = estimator.fit(rows[NUMBERS].fillna(0), outcome)
+        between = inputs(*NUMBERS, output=Output(kind="probability", column=1), trusted=LIMITS.skops.types)
+        model = skops_model.SkopsModel(between, skops.io.dumps(made))
+        skops_model.check(model, LIMITS.skops)
+        found = model.log_odds(pa.table(rows[NUMBERS].fillna(0)))
+        expected = made.predict_proba(rows[NUMBERS].fillna(0))[:, 1]
+        assert 1 / (1 + np.exp(-found)) == pytest.approx(expected, rel=1e-12, abs=1e-300)
+
+
 def test_the_artefact_gate_knows_a_plain_file_of_each_format() -> None:
     import skops.io
     from sklearn.linear_model import LogisticRegression

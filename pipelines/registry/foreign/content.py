@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pickletools
 import re
+import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import PurePosixPath
 
@@ -19,7 +20,10 @@ DOCUMENT_ENDINGS = (".pdf", *_TEXT)
 _PROGRAMS = (".py", ".pyc", ".pyo", ".pyd", ".so", ".dll", ".sh", ".exe", ".js", ".jar", ".class", ".whl")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".dill")
 _PICKLE_START = re.compile(rb"\x80[\x02-\x05]")
-_IMPORTING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST"})
+_MOST_INSTRUCTIONS = 2_000_000
+_TEXTS = frozenset(
+    {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
+)
 _CALLING = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _ACTIVE_HTML = re.compile(rb"<\s*(script|iframe|object|embed|base|form|meta)|\bon\w+\s*=|javascript:", re.IGNORECASE)
 _ACTIVE_PDF = re.compile(rb"/(JavaScript|JS|Launch|EmbeddedFile|RichMedia)\b")
@@ -91,19 +95,44 @@ def _require_skops(name: str, content: bytes, limits: PackageLimits) -> None:
 
 
 def holds_pickle(content: bytes) -> bool:
-    """Whether some part of the bytes is a pickle that would import something and call it. Nothing is unpickled."""
-    return _is_pickle(content) or any(_is_pickle(content[at:]) for at in _starts(content))
+    """Whether some part of the bytes is a pickle that would import something and call it. Nothing is unpickled.
+
+    Bytes that would take too long to look through, because they read as pickle instructions everywhere, count as one.
+    """
+    left = _MOST_INSTRUCTIONS
+    stream = BytesIO(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about escapes in what only looks like a string
+        for start in _starts(content):
+            stream.seek(start)
+            found, read = _look(stream, left)
+            left -= read
+            if found or left <= 0:
+                return True
+    return False
 
 
-def _starts(content: bytes) -> Iterable[int]:
-    return (found.start() for found in _PICKLE_START.finditer(content))
+def _starts(content: bytes) -> Iterator[int]:
+    """Where a pickle may begin: anywhere with its mark, and without a mark, as the oldest kind is, at the start."""
+    yield 0
+    yield from (found.start() for found in _PICKLE_START.finditer(content))
 
 
-def _is_pickle(content: bytes) -> bool:
-    met = set()
+def _look(stream: BytesIO, most: int) -> tuple[bool, int]:
+    """Whether a pickle that imports and calls begins here, and how many instructions were read to know it.
+
+    It need not be whole: what comes first runs before the end is missed.
+    """
+    texts = imports = read = 0
     try:
-        for code, _, _ in pickletools.genops(content):
-            met.add(code.name)
-    except Exception:  # noqa: BLE001 - whatever stops the reader: up to there it was no whole pickle
-        return False
-    return bool(met & _IMPORTING and met & _CALLING)
+        for code, _, _ in pickletools.genops(stream):
+            read += 1
+            texts += code.name in _TEXTS
+            imports += code.name in ("GLOBAL", "INST") or (code.name == "STACK_GLOBAL" and texts > 0)
+            if imports and code.name in _CALLING:
+                return True, read
+            if read >= most:
+                break
+    except Exception:  # noqa: BLE001 - whatever stops the reader: here it is no pickle any more
+        return False, read + 1
+    return False, read
