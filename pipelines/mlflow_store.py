@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODEL_FOLDER = "model"
 REPORT_FOLDER = "report"
+DOCUMENTS_FOLDER = "documents"
 _MOST_VERSIONS = 10_000
 _OUTSIDE = ("mlflow", "boto3", "botocore", "requests", "urllib3")  # mlflow lets the artefact store's own errors through
 
@@ -45,6 +46,7 @@ class RunRecord(Value):
         pins: fingerprint of everything that determines the result; runs of equal pins are the same run, tried again.
         artefact: local folder of the model, kept as `model/`.
         report: local folder of plots and tables, kept as `report/`.
+        documents: local folder of what came with a model trained elsewhere, kept as `documents/`.
     """
 
     name: str
@@ -55,6 +57,7 @@ class RunRecord(Value):
     datasets: tuple[Dataset, ...]
     artefact: Path
     report: Path
+    documents: Path | None = None
 
 
 class StoredVersion(Value):
@@ -87,6 +90,8 @@ def log_run(settings: Settings, model: str, record: RunRecord) -> str:
         client.log_inputs(run_id, [_dataset_input(d) for d in record.datasets])
         client.log_artifacts(run_id, str(record.artefact), MODEL_FOLDER)
         client.log_artifacts(run_id, str(record.report), REPORT_FOLDER)
+        if record.documents is not None:
+            client.log_artifacts(run_id, str(record.documents), DOCUMENTS_FOLDER)
         client.set_terminated(run_id, "FINISHED")
     return run_id
 

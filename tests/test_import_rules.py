@@ -47,6 +47,9 @@ OWNERS = {
     "great_expectations": ["pipelines/quality/gx.py"],
     "fairlearn": ["pipelines/validation/fairness.py"],
     "catboost": ["pipelines/training/catboost_model.py"],
+    "onnx": ["pipelines/training/onnx_model.py"],
+    "onnxruntime": ["pipelines/training/onnx_model.py"],
+    "skops": ["pipelines/training/skops_model.py"],
     "psutil": ["pipelines/stack/postgres.py", "pipelines/stack/processes.py", "pipelines/stack/state.py"],
     "httpx": ["pipelines/stack/airflow_api.py", "pipelines/stack/services.py"],
 }

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
 from pipelines.cli import output
 from pipelines.cli.app import (
@@ -117,7 +118,7 @@ def train(
     """Train every algorithm of a model and register the versions; no champion changes."""
     with machine() as settings:
         chosen = chosen_model(settings, model)
-        on = day(as_of) or _newest(settings, chosen)
+        on = day(as_of) or newest_ingested(settings, chosen)
         output.note(f"{chosen.name} as of {on}: labels known later, or not final by then, are left out.")
         for version in train_as_of(settings, chosen, on):
             output.show(version)
@@ -202,7 +203,7 @@ def performance(
     with machine() as settings:
         chosen = chosen_model(settings, model)
         seen = [night.business_date for night in report.published(settings, chosen)]
-        on = day(as_of) or _newest(settings, chosen)
+        on = day(as_of) or newest_ingested(settings, chosen)
         nights, together = measure(settings, chosen, chosen_days(seen, None, from_, to, every), on, top=top, by=by)
         columns = [name for name in type(nights[0]).model_fields if name != "model"]
         output.show_rows(f"{chosen.name} by what was known on {on}", columns, output.as_rows(nights))
@@ -243,17 +244,28 @@ def ingest_many(settings: Settings, contracts: Sequence[Contract], dates: Sequen
 
 def train_as_of(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion, ...]:
     """Build the features that the labels need, then train."""
-    from pipelines import features as step
     from pipelines import training
 
     with output.progress() as bars:
-        dates = step.training_dates(settings, model, as_of)
-        bar = bars.add_task("features", total=len(dates))
-        for on in dates:
-            step.build_history(settings, model, [on])
-            output.advance(bars, bar, f"features {on}")
+        _build_features(settings, model, as_of, bars)
         bars.update(bars.add_task(f"train {', '.join(model.training.algorithms)}", total=1))
         return training.train(settings, model, as_of)
+
+
+def build_training_features(settings: Settings, model: Model, as_of: date) -> None:
+    """Build the features that the labels known by a date need."""
+    with output.progress() as bars:
+        _build_features(settings, model, as_of, bars)
+
+
+def _build_features(settings: Settings, model: Model, as_of: date, bars: Progress) -> None:
+    from pipelines import features as step
+
+    dates = step.training_dates(settings, model, as_of)
+    bar = bars.add_task("features", total=len(dates))
+    for on in dates:
+        step.build_history(settings, model, [on])
+        output.advance(bars, bar, f"features {on}")
 
 
 def _for_dates(
@@ -284,7 +296,8 @@ def _dates_of(settings: Settings, contracts: Sequence[Contract]) -> list[date]:
     return sorted({on for contract in contracts for on in available_dates(settings, contract)})
 
 
-def _newest(settings: Settings, model: Model) -> date:
+def newest_ingested(settings: Settings, model: Model) -> date:
+    """The newest business date of the model's population. Raises DataFault when there is none."""
     from pipelines.lake import Lake
 
     dates = Lake(settings).dates(f"source/{model.population}")

@@ -35,7 +35,7 @@ def fetch_verified(settings: Settings, stored: mlflow_store.StoredVersion, artef
     """
     cache = local_folder(settings.home / "cache" / "artefacts")
     kept = cache / artefact_digest
-    with _alone(cache / f"{artefact_digest}.lock"):
+    with alone(cache / f"{artefact_digest}.lock"):
         if not _intact(kept, artefact_digest):
             with TemporaryDirectory(prefix="arriving-", dir=cache) as scratch:
                 arrived = mlflow_store.download_artefact(settings, stored, Path(scratch) / "new")
@@ -47,8 +47,8 @@ def fetch_verified(settings: Settings, stored: mlflow_store.StoredVersion, artef
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold the file's lock; the system lets go of it when the process dies."""
+def alone(lock: Path) -> Iterator[None]:
+    """Hold the file's lock, alone on this machine; the system lets go of it when the process dies."""
     with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -8,6 +8,7 @@ from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.documentation import SECTIONS, DocumentationMap, Framework, Heading, Section
+from pipelines.spec.foreign import Confinement, ForeignFormat, ForeignModels, OnnxLimits, PackageLimits, SkopsLimits
 from pipelines.spec.gates import (
     GATES,
     Approvals,
@@ -28,6 +29,7 @@ from pipelines.spec.loading import (
     load_activity_limits,
     load_contract,
     load_documentation_map,
+    load_foreign_models,
     load_model,
     load_network_limits,
     load_policy,
@@ -60,6 +62,7 @@ __all__ = [
     "BusinessDateRule",
     "Column",
     "Condition",
+    "Confinement",
     "Contract",
     "DocumentationMap",
     "Domain",
@@ -68,6 +71,8 @@ __all__ = [
     "Fairness",
     "Feature",
     "FilesLocation",
+    "ForeignFormat",
+    "ForeignModels",
     "Framework",
     "Freshness",
     "Gate",
@@ -76,6 +81,8 @@ __all__ = [
     "Measuring",
     "Model",
     "NetworkLimits",
+    "OnnxLimits",
+    "PackageLimits",
     "Policy",
     "PolicyFile",
     "PostgresLocation",
@@ -88,6 +95,7 @@ __all__ = [
     "ScoringLimits",
     "Section",
     "Shift",
+    "SkopsLimits",
     "StampedRule",
     "Strict",
     "Tier",
@@ -101,6 +109,7 @@ __all__ = [
     "load_activity_limits",
     "load_contract",
     "load_documentation_map",
+    "load_foreign_models",
     "load_model",
     "load_network_limits",
     "load_policy",

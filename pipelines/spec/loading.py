@@ -16,6 +16,15 @@ from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes
 from pipelines.spec.base import Strict, closest
 from pipelines.spec.documentation import DocumentationMap, Framework, Heading
+from pipelines.spec.foreign import (
+    Confinement,
+    ForeignModels,
+    GoldenLimits,
+    JudgedLimits,
+    OnnxLimits,
+    PackageLimits,
+    SkopsLimits,
+)
 from pipelines.spec.gates import (
     Approvals,
     Approvers,
@@ -43,6 +52,7 @@ LoadedFile = TypeVar("LoadedFile", bound=Strict)
 _PARTS: dict[type[BaseModel], tuple[type[BaseModel], ...]] = {
     TypologyPack: (Typology, Condition, EvidenceFilter),
     DocumentationMap: (Framework, Heading),
+    ForeignModels: (PackageLimits, Confinement, GoldenLimits, JudgedLimits, OnnxLimits, SkopsLimits),
     NetworkLimits: (FanLimits, ChainLimits, PassThroughLimits, ExposureLimits),
     PolicyFile: (
         *(TrainingLimits, ScoringLimits, AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
@@ -55,6 +65,7 @@ _PAGES: dict[type[Strict], str] = {
     NetworkLimits: "docs/aml_network.md",
     DocumentationMap: "docs/fairness.md",
     PolicyFile: "docs/gates.md",
+    ForeignModels: "docs/foreign_models.md",
 }
 _PARTS_OF_OTHERS = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
 
@@ -107,6 +118,13 @@ def load_typologies(folders: Sequence[Path], name: str) -> TypologyPack:
     folder = next((f for f in folders if (f / f"{name}.yaml").is_file()), folders[0])
     pack = _load(TypologyPack, _file_named(folder, name, "typology pack"))
     return _named_as_its_file(pack, pack.pack, folder, name)
+
+
+def load_foreign_models(folders: Sequence[Path], name: str = "foreign_models") -> ForeignModels:
+    """Read `<name>.yaml` from the first of the folders that has it. Raises DataFault with file, key and remedy."""
+    folder = next((f for f in folders if (f / f"{name}.yaml").is_file()), folders[0])
+    pack = _load(ForeignModels, _file_named(folder, name, "policy"))
+    return _named_as_its_file(pack, pack.policy, folder, name)
 
 
 def load_network_limits(folder: Path, name: str) -> NetworkLimits:

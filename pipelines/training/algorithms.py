@@ -13,7 +13,7 @@ from types import ModuleType
 
 from pipelines.evaluation.metrics import Scores
 from pipelines.spec import Model, TypologyPack
-from pipelines.training import catboost_model, combined, scorecard
+from pipelines.training import catboost_model, combined, onnx_model, scorecard, skops_model
 from pipelines.training.calibration import Isotonic, Sigmoid, calibrate
 from pipelines.training.combined import CombinedModel, Parts
 from pipelines.training.contributions import Contributions
@@ -26,6 +26,7 @@ _MODULES: dict[str, ModuleType] = {
     "scorecard": scorecard,
     "combined": combined,
 }
+_LOADED_ONLY: dict[str, ModuleType] = {"onnx": onnx_model, "skops": skops_model}  # models trained elsewhere
 
 
 @dataclass(frozen=True)
@@ -92,5 +93,5 @@ def develop(model: Model, algorithm: str, rows: Rows, typologies: TypologyPack |
 
 def load(algorithm: str, files: Mapping[str, bytes]) -> Fitted:
     """A fitted model from its verified files."""
-    fitted: Fitted = _MODULES[algorithm].load(files)
+    fitted: Fitted = (_MODULES | _LOADED_ONLY)[algorithm].load(files)
     return fitted

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.contracts import Value
+from pipelines.contracts import DataFault, Value
 from pipelines.evaluation.metrics import Scores
 from pipelines.spec import Feature
 from pipelines.training.binning import bin_numbers, stand_in
@@ -66,6 +66,7 @@ _RESERVED = frozenset(_FIXED) | {
     *("ignored_features", "feature_weights", "first_feature_use_penalties", "input_borders", "output_borders"),
     *("use_best_model", "nan_mode", "metadata", "kwargs", "self"),
 }
+_LOG_ODDS_LOSSES = ("Logloss", "CrossEntropy")
 _DIRECTION = {"increasing": 1, "decreasing": -1, "none": 0}
 
 
@@ -181,6 +182,21 @@ def effective_parameters(recipe: Recipe) -> Parameters:
 def load(files: Mapping[str, bytes]) -> CatBoostModel:
     """The model from its files, which must have been verified: CatBoost does not notice a changed byte."""
     return CatBoostModel(Inputs.model_validate_json(files[INPUTS]), files[FILE])
+
+
+def check(model: CatBoostModel) -> None:
+    """Whether a file trained elsewhere takes and gives what its inputs say. Raises DataFault."""
+    booster, names = model.booster, list(model.inputs.features)
+    loss = str(booster.get_all_params().get("loss_function"))
+    if loss.split(":")[0] not in _LOG_ODDS_LOSSES:
+        raise DataFault(f"its loss function is {loss}; only {' and '.join(_LOG_ODDS_LOSSES)} give log odds of an event")
+    if booster.feature_names_ != names:
+        raise DataFault(f"it was trained on {', '.join(booster.feature_names_)}; declared are {', '.join(names)}")
+    kinds = [
+        n for i, n in enumerate(names) if (i in booster.get_cat_feature_indices()) != (n in model.inputs.categories)
+    ]
+    if kinds or booster.get_text_feature_indices() or booster.get_embedding_feature_indices():
+        raise DataFault(f"its features are of another kind than declared: {', '.join(kinds) or 'text or embeddings'}")
 
 
 def fit(recipe: Recipe, rows: Rows, held_out: Rows) -> CatBoostModel:

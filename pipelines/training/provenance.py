@@ -14,10 +14,11 @@ from pydantic import Field
 from pipelines.contracts import Value, fingerprint
 from pipelines.features import TrainingPins, TrainingRows
 from pipelines.settings import REPOSITORY
-from pipelines.spec import Model, TypologyPack
+from pipelines.spec import Feature, Model, TypologyPack
 from pipelines.training.rows import Rows
 
 _LIBRARIES = ("catboost", "numpy", "pyarrow", "scikit-learn", "scipy")
+_MORE_LIBRARIES = {"onnx": ("onnx", "onnxruntime"), "skops": ("skops",)}
 _PACKAGES = ("training", "evaluation")
 
 
@@ -37,6 +38,23 @@ class TrainingSet(Value):
     pins: TrainingPins
 
 
+class Foreign(Value):
+    """Where a model comes from that was trained elsewhere.
+
+    Attributes:
+        features: those of the model file that it takes, in its own order.
+        trained_until: last event date it has learnt from, as its maker says.
+        trained_by: e-mail address of the person who trained it.
+    """
+
+    package_digest: str
+    features: tuple[str, ...]
+    trained_until: date
+    trained_by: str
+    organisation: str
+    licence: str
+
+
 class Provenance(Value):
     """Everything that determines a model; no time stamp, so that making it again gives the same bytes.
 
@@ -46,6 +64,8 @@ class Provenance(Value):
         code_digest: of the source of the steps that make a model; another commit may have the same.
         judged: what the measures were taken on.
         typologies: the pack as it was; not written for an algorithm that has none.
+        foreign: of a model that was trained elsewhere; the training set is then what it was judged on, and what its
+            references are taken from.
     """
 
     model: Model
@@ -57,6 +77,13 @@ class Provenance(Value):
     libraries: dict[str, str]
     judged: str
     typologies: TypologyPack | None = Field(default=None, exclude_if=lambda pack: pack is None)
+    foreign: Foreign | None = Field(default=None, exclude_if=lambda foreign: foreign is None)
+
+    @property
+    def feature(self) -> dict[str, Feature]:
+        """The features the model takes, in its order."""
+        taken = self.model.feature_names if self.foreign is None else self.foreign.features
+        return {name: self.model.feature[name] for name in taken}
 
     @property
     def pins(self) -> str:
@@ -75,6 +102,7 @@ class Provenance(Value):
             self.code_digest,
             sorted(self.libraries.items()),
             *([] if self.typologies is None else [self.typologies.digest]),
+            *([] if self.foreign is None else [self.foreign.package_digest]),
         )
 
 
@@ -86,6 +114,7 @@ def provenance_of(
     policy: str,
     judged: str,
     typologies: TypologyPack | None = None,
+    foreign: Foreign | None = None,
 ) -> Provenance:
     """The provenance of a training now, with this code. `rows` are the pinned ones as they are learnt from."""
     return Provenance(
@@ -102,9 +131,10 @@ def provenance_of(
         policy=policy,
         code_version=code_version(),
         code_digest=code_digest(),
-        libraries={name: version(name) for name in _LIBRARIES},
+        libraries={name: version(name) for name in (*_LIBRARIES, *_MORE_LIBRARIES.get(algorithm, ()))},
         judged=judged,
         typologies=typologies if algorithm == "combined" else None,
+        foreign=foreign,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,15 +19,27 @@ from pipelines.training.reference import reference_of
 from pipelines.training.trial import Trial
 
 
-def register(settings: Settings, provenance: Provenance, trial: Trial, verdict: LeakageVerdict) -> StoredVersion:
-    """Save the artefact and the report, log the run, register the version. Raises ConnectionBroken."""
+def register(
+    settings: Settings,
+    provenance: Provenance,
+    trial: Trial,
+    verdict: LeakageVerdict,
+    *,
+    documents: Path | None = None,
+    more_tags: Mapping[str, str] | None = None,
+) -> StoredVersion:
+    """Save the artefact and the report, log the run, register the version. Raises ConnectionBroken.
+
+    Args:
+        documents: folder of documents that came with a model trained elsewhere.
+    """
     model, made = provenance.model, f"{provenance.algorithm} {provenance.training_set.as_of}"
     files = artefact_files(provenance, trial)
     with TemporaryDirectory(prefix="vigil-training-") as scratch:
         digest = artefact.save(Path(scratch) / "model", files)
         report = local_folder(Path(scratch) / "report")
         write_report(report, f"{model.name} {made}", trial.evidence, verdict, trial.developed.fitted.importance())
-        tags = _tags(provenance, digest)
+        tags = _tags(provenance, digest) | dict(more_tags or {})
         record = RunRecord(
             name=made,
             pins=provenance.pins,
@@ -36,6 +49,7 @@ def register(settings: Settings, provenance: Provenance, trial: Trial, verdict: 
             datasets=_datasets(settings, provenance),
             artefact=Path(scratch) / "model",
             report=report,
+            documents=documents,
         )
         run_id = mlflow_store.log_run(settings, model.name, record)
     return mlflow_store.register_version(settings, model.name, run_id, tags)
@@ -43,9 +57,11 @@ def register(settings: Settings, provenance: Provenance, trial: Trial, verdict: 
 
 def artefact_files(provenance: Provenance, trial: Trial) -> dict[str, bytes]:
     """The files of the artefact; the same training gives the same bytes."""
-    model = provenance.model
-    reference = reference_of(trial.judged, model.feature, trial.population_probability)
-    return artefact.pack(model.name, trial.developed, trial.fitted_on, model.feature, reference, json_ready(provenance))
+    features = provenance.feature
+    reference = reference_of(trial.judged, features, trial.population_probability)
+    return artefact.pack(
+        provenance.model.name, trial.developed, trial.fitted_on, features, reference, json_ready(provenance)
+    )
 
 
 def as_trained(settings: Settings, stored: StoredVersion) -> TrainedVersion:
@@ -79,9 +95,15 @@ def _tags(provenance: Provenance, digest: str) -> dict[str, str]:
 
 
 def _more_tags(provenance: Provenance) -> dict[str, str]:
-    """What only a model with unlabelled rows or with typologies has to say."""
-    unlabelled, pack = provenance.training_set.unlabelled, provenance.typologies
+    """What only a model with unlabelled rows, with typologies, or trained elsewhere has to say."""
+    unlabelled, pack, foreign = provenance.training_set.unlabelled, provenance.typologies, provenance.foreign
     tags = {} if unlabelled is None else {"vigil.unlabelled_rows": str(unlabelled)}
+    if foreign is not None:
+        tags |= {
+            "vigil.imported": foreign.package_digest,
+            "vigil.trained_by": foreign.trained_by,
+            "vigil.trained_until": foreign.trained_until.isoformat(),
+        }
     return tags if pack is None else tags | {packs.TAG: packs.tag_of(pack)}
 
 
@@ -92,9 +114,12 @@ def _feature_service(provenance: Provenance) -> str:
 
 
 def _parameters(provenance: Provenance) -> dict[str, str]:
+    if provenance.foreign is not None:
+        told = provenance.foreign.model_dump(mode="json", include={"trained_until", "organisation", "licence"})
+        return told | {"features": str(len(provenance.foreign.features)), "judged_on": provenance.judged}
     recipe = algorithms.recipe_for(provenance.model, provenance.algorithm)
-    told = algorithms.effective_parameters(recipe, provenance.algorithm)
-    return {name: str(value) for name, value in told.items()} | {
+    effective = algorithms.effective_parameters(recipe, provenance.algorithm)
+    return {name: str(value) for name, value in effective.items()} | {
         "seed": str(recipe.seed),
         "calibration": provenance.model.training.calibration,
         "features": str(len(provenance.model.feature_names)),

@@ -60,6 +60,11 @@ def reproduce(settings: Settings, model: Model, version: int) -> Reproduction:
         files = artefact.read_verified(folder, digest)
         predictor = artefact.load_verified(folder, digest)
     recorded = recorded_provenance(model, version, files[artefact.PROVENANCE], stored.tags)
+    if recorded.foreign is not None:
+        raise DataFault(
+            f"version {version} of {model.name} was trained by {recorded.foreign.organisation}, not here, so it cannot be made "
+            f"again. Its judgement can: python -m pipelines judge --model {model.name} --version {version}"
+        )
     pins = recorded.training_set
     pinned = features.training_rows(settings, recorded.model, pins.as_of, pins.pins)
     rows = rows_of(pinned.table, recorded.model.feature)

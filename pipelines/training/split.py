@@ -27,7 +27,7 @@ class Split:
 
 def by_date(rows: Rows, validation: Validation) -> Split:
     """Development before the out-of-time date, judgement from it on. Raises Blocked when either side has one class only."""
-    start = _out_of_time_start(rows, validation)
+    start = out_of_time_start(rows, validation)
     judged = rows.where(judged_by_date(rows, validation))
     judged = replace(judged, background=rows.since(start).background)
     return Split(_both_classes(rows.before(start), f"before {start}"), _both_classes(judged, f"from {start} on"))
@@ -35,7 +35,7 @@ def by_date(rows: Rows, validation: Validation) -> Split:
 
 def judged_by_date(rows: Rows, validation: Validation) -> Mask:
     """Which labelled rows lie out of time and are judged."""
-    late: Mask = rows.event_date >= _out_of_time_start(rows, validation)
+    late: Mask = rows.event_date >= out_of_time_start(rows, validation)
     return late if rows.judged is None else late & rows.judged
 
 
@@ -78,7 +78,7 @@ def described(rows: Rows, validation: Validation) -> str:
     """In words, what the measures are taken on."""
     if validation.kind == "folds":
         return f"{validation.folds} stratified random folds, because: {validation.why_no_time}"
-    start = _out_of_time_start(rows, validation)
+    start = out_of_time_start(rows, validation)
     left_out = 0 if rows.judged is None else int((~rows.judged & (rows.event_date >= start)).sum())
     but = f", without {left_out} rows that the label view does not judge" if left_out else ""
     return f"event dates from {start} to {rows.event_date.max()}, not learnt from{but}"
@@ -98,7 +98,8 @@ def _latest(rows: Rows) -> np.datetime64:
     return start
 
 
-def _out_of_time_start(rows: Rows, validation: Validation) -> np.datetime64:
+def out_of_time_start(rows: Rows, validation: Validation) -> np.datetime64:
+    """First event date that is judged and not learnt from."""
     if validation.out_of_time_from is not None:
         return np.datetime64(validation.out_of_time_from)
     last_month = rows.event_date.max().astype("datetime64[M]")

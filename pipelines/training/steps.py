@@ -23,7 +23,7 @@ from pipelines.training.trial import Trial, try_out
 
 log = logging.getLogger(__name__)
 
-_REQUIRED = ("auc", "gini", "ks", "average_precision", "brier", "calibration_error", "development_auc")
+REQUIRED = ("auc", "gini", "ks", "average_precision", "brier", "calibration_error", "development_auc")
 
 
 def train(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion, ...]:
@@ -127,7 +127,7 @@ def _passed(provenance: Provenance, as_of: date, rows: Rows, limits: TrainingLim
     except Blocked as refusal:
         raise type(refusal)(f"{subject}: {refusal}") from refusal
     again = f"Run train again: python -m pipelines train --model {model.name} --date {as_of}"
-    found = {name: need(trial.evidence.metrics, name, remedy=again) for name in _REQUIRED}
+    found = {name: need(trial.evidence.metrics, name, remedy=again) for name in REQUIRED}
     if found["auc"] < limits.min_auc:
         raise Blocked(
             f"{subject}: it reaches AUC {found['auc']:.3f} on rows it had not learnt from; policy {model.policy} asks for "

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipelines.contracts import EvidenceMissing
-from pipelines.training import artefact
+from pipelines.training import artefact, onnx_model, skops_model
 from pipelines.training.artefact import Golden
 from pipelines.validation.gates.inputs import Inputs
 from pipelines.validation.measurement import Measurement, assessed
@@ -60,7 +60,12 @@ def _is_catboost(content: bytes) -> bool:
     return content.startswith(b"CBM1")
 
 
-_FORMATS: Mapping[str, Callable[[bytes], bool]] = {".json": _is_json, ".cbm": _is_catboost}
+_FORMATS: Mapping[str, Callable[[bytes], bool]] = {
+    ".json": _is_json,
+    ".cbm": _is_catboost,
+    ".onnx": onnx_model.is_plain,
+    ".skops": skops_model.is_plain,
+}
 
 
 def _golden(inputs: Inputs) -> Measurement:
