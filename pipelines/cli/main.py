@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from pipelines.cli import aml, feast, files, registry, stack, steps  # noqa: F401 - each adds its commands
+from pipelines.cli import aml, feast, files, registry, registry_approvals, stack, steps  # noqa: F401 - each adds its commands
 from pipelines.cli.app import app, shared, shared_options_first
 from pipelines.contracts import VigilError
 

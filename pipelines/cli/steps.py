@@ -113,13 +113,17 @@ def train(
             help="Only labels known by then are used; by default the newest ingested date.",
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="EMAIL", help="Who trains: this person may not approve the versions."),
+    ] = None,
 ) -> None:
     """Train every algorithm of a model and register the versions; no champion changes."""
     with machine() as settings:
         chosen = chosen_model(settings, model)
         on = day(as_of) or _newest(settings, chosen)
         output.note(f"{chosen.name} as of {on}: labels known later, or not final by then, are left out.")
-        for version in train_as_of(settings, chosen, on):
+        for version in train_as_of(settings, chosen, on, by):
             output.show(version)
 
 
@@ -241,10 +245,13 @@ def ingest_many(settings: Settings, contracts: Sequence[Contract], dates: Sequen
             yield manifest
 
 
-def train_as_of(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion, ...]:
-    """Build the features that the labels need, then train."""
+def train_as_of(settings: Settings, model: Model, as_of: date, by: str | None = None) -> tuple[TrainedVersion, ...]:
+    """Build the features that the labels need, then train; `by` is the person who does."""
     from pipelines import features as step
     from pipelines import training
+    from pipelines.registry.persons import person
+
+    trainer = person(by) if by else training.BY_HAND
 
     with output.progress() as bars:
         dates = step.training_dates(settings, model, as_of)
@@ -253,7 +260,7 @@ def train_as_of(settings: Settings, model: Model, as_of: date) -> tuple[TrainedV
             step.build_history(settings, model, [on])
             output.advance(bars, bar, f"features {on}")
         bars.update(bars.add_task(f"train {', '.join(model.training.algorithms)}", total=1))
-        return training.train(settings, model, as_of)
+        return training.train(settings, model, as_of, by=trainer)
 
 
 def _for_dates(

@@ -17,16 +17,20 @@ from pipelines.training.provenance import Provenance
 from pipelines.training.reference import reference_of
 from pipelines.training.trial import Trial
 
+TRAINER_TAG = "vigil.trained_by"
 
-def register(settings: Settings, provenance: Provenance, trial: Trial, verdict: LeakageVerdict) -> StoredVersion:
-    """Save the artefact and the report, log the run, register the version. Raises ConnectionBroken."""
+
+def register(
+    settings: Settings, provenance: Provenance, trial: Trial, verdict: LeakageVerdict, by: str
+) -> StoredVersion:
+    """Save the artefact and the report, log the run, register the version as trained by someone. Raises ConnectionBroken."""
     model, made = provenance.model, f"{provenance.algorithm} {provenance.training_set.as_of}"
     files = artefact_files(provenance, trial)
     with TemporaryDirectory(prefix="vigil-training-") as scratch:
         digest = artefact.save(Path(scratch) / "model", files)
         report = local_folder(Path(scratch) / "report")
         write_report(report, f"{model.name} {made}", trial.evidence, verdict, trial.developed.fitted.importance())
-        tags = _tags(provenance, digest)
+        tags = _tags(provenance, digest) | {TRAINER_TAG: by}
         record = RunRecord(
             name=made,
             pins=provenance.pins,
