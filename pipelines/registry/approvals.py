@@ -16,8 +16,8 @@ from pipelines.contracts import Blocked, DataFault
 from pipelines.registry import approval_records as records
 from pipelines.registry import journal
 from pipelines.registry.approval_records import Answer, ApprovalRequest, Asked, GateRun, Say
-from pipelines.registry.artefacts import fetch_verified
-from pipelines.registry.permits import PermitRequest, grant
+from pipelines.registry.artefacts import fetch_verified, verify_stored
+from pipelines.registry.permits import Permit, PermitRequest, grant, permits_of, require_permit
 from pipelines.registry.persons import person as person_named
 from pipelines.registry.versions import CHAMPION, stored_digest
 from pipelines.settings import Settings
@@ -194,6 +194,20 @@ def require_granted(settings: Settings, model: Model, version: int) -> ApprovalR
             "are recorded. An approval task that was marked as success records none. Nothing was promoted; the champion stays."
         )
     return newest
+
+
+def require_permit_of(settings: Settings, model: Model, request: ApprovalRequest) -> Permit:
+    """The permit that a granted request gave, when it still covers the version's files, downloaded anew and verified.
+
+    Raises Blocked when it has expired or the files or the champion are no longer those that were approved.
+    """
+    stored = mlflow_store.version(settings, model.name, request.version)
+    digest = stored_digest(model, stored)
+    with database.transaction(settings) as connection:
+        permit = next((p for p in permits_of(connection, model.name) if p.permit_no == request.permit_no), None)
+    valid = require_permit(model, permit, request.version, digest, CHAMPION)
+    verify_stored(settings, stored, digest)
+    return valid
 
 
 def present_champion(settings: Settings, model: str) -> int | None:

@@ -16,6 +16,10 @@ def upgrade() -> None:
     _journal()
     _inventory()
     _documents()
+    op.execute("ALTER TABLE vigil.completion DROP CONSTRAINT completion_step_check")
+    op.execute("""
+        ALTER TABLE vigil.completion ADD CONSTRAINT completion_step_check
+        CHECK (step IN ('train', 'publish', 'materialise', 'raise_alerts', 'release'))""")
 
 
 def _gates() -> None:
