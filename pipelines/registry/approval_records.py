@@ -8,20 +8,11 @@ from typing import Any, Literal
 
 from pipelines import database
 from pipelines.contracts import Blocked, DataFault, GateReport, Value
+from pipelines.registry.permits import Answer, Request
 from pipelines.settings import Settings
 
 Say = Literal["approve", "refuse"]
 End = Literal["granted", "refused", "timed_out"]
-
-
-class Answer(Value):
-    """What one person said. `place` is where: a task of Airflow, or the command line."""
-
-    person: str
-    answer: Say
-    note: str
-    place: str
-    answered_at: datetime
 
 
 class Asked(Value):
@@ -50,19 +41,18 @@ class Asked(Value):
     place: str
 
 
-class ApprovalRequest(Asked):
-    """A request as it stands. `late` is by the database's clock, at the time it was read.
+class ApprovalRequest(Asked, Request):
+    """A request as it stands, its answers in the order they were given.
 
     Attributes:
+        late: its time is over by the database's clock, at the time it was read.
         ended: None while it is open.
         permit_no, permit_valid: of the permit that was granted.
     """
 
-    request_no: int
     answer_by: datetime
     at: datetime
     late: bool
-    answers: tuple[Answer, ...]
     ended: End | None
     permit_no: int | None
     permit_valid: bool
@@ -113,7 +103,7 @@ def add_answer(connection: database.Connection, request_no: int, answer: Answer)
     database.execute(
         connection,
         "INSERT INTO vigil.approval_answer (request_no, person, role, answer, note, place, answered_at) "
-        "VALUES (:request_no, :person, 'validator', :answer, :note, :place, :answered_at)",
+        "VALUES (:request_no, :person, :role, :answer, :note, :place, :answered_at)",
         request_no=request_no,
         **answer.model_dump(),
     )
@@ -196,7 +186,7 @@ def _requests(connection: database.Connection, query: str, **parameters: Any) ->
 def _answers(connection: database.Connection, requests: Sequence[int]) -> dict[int, tuple[Answer, ...]]:
     found: dict[int, tuple[Answer, ...]] = {}
     query = (
-        "SELECT request_no, person, answer, note, place, answered_at FROM vigil.approval_answer "
+        "SELECT request_no, person, role, answer, note, place, answered_at FROM vigil.approval_answer "
         "WHERE request_no = ANY(:requests) ORDER BY at, person"
     )
     for row in database.execute(connection, query, requests=list(requests)):

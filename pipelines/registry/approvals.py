@@ -15,10 +15,12 @@ from pipelines import database, mlflow_store
 from pipelines.contracts import Blocked, DataFault
 from pipelines.registry import approval_records as records
 from pipelines.registry import journal
-from pipelines.registry.approval_records import Answer, ApprovalRequest, Asked, GateRun, Say
+from pipelines.registry.anchors import journalled
+from pipelines.registry.approval_records import ApprovalRequest, Asked, GateRun, Say
 from pipelines.registry.artefacts import fetch_verified, verify_stored
-from pipelines.registry.permits import Permit, PermitRequest, grant, permits_of, require_permit
+from pipelines.registry.permits import Answer, Permit, PermitRequest, grant, permit_numbered, require_permit
 from pipelines.registry.persons import person as person_named
+from pipelines.registry.standing import standing_in
 from pipelines.registry.versions import CHAMPION, stored_digest
 from pipelines.settings import Settings
 from pipelines.spec import Approvals, Approvers, Model, Policy, load_model, load_policy
@@ -71,7 +73,7 @@ def request(
     stored = mlflow_store.version(settings, model.name, version)
     digest = stored_digest(model, stored)
     fetch_verified(settings, stored, digest)
-    with database.transaction(settings) as connection:
+    with journalled(settings) as connection:
         _lock(connection, model.name)
         run = _passed_gate_run(connection, model, version, digest, policy)
         if gate_run_no not in (None, run.gate_run_no):
@@ -88,7 +90,7 @@ def request(
             gate_digest=run.digest,
             policy=policy.policy,
             policy_version=policy.version,
-            expected_champion=present_champion(settings, model.name),
+            expected_champion=_champion(connection, model.name),
             needed=approvers.needed,
             validators=tuple(v.lower() for v in approvers.validators),
             trainer=_trainer(model, version, stored.tags),
@@ -102,7 +104,7 @@ def request(
                 return earlier
         number = records.add(connection, asked, limits.wait_hours if hours is None else hours)
         made = records.read(connection, number)
-        journal.append(connection, model.name, "requested", _told(made))
+        journal.append(connection, model.name, "requested", _asked(made))
         return made
 
 
@@ -126,7 +128,7 @@ def answer(
         DataFault: there is no such request, or the name is no e-mail address.
     """
     who = person_named(person)
-    with database.transaction(settings) as connection:
+    with journalled(settings) as connection:
         found = records.read(connection, request_no)
         _lock(connection, found.model)
         found = records.read(connection, request_no)
@@ -139,6 +141,7 @@ def answer(
             _require_unchanged(settings, connection, found, model, policy)
             said = Answer(
                 person=who,
+                role="validator",
                 answer=answer,
                 note=note.strip(),
                 place=place,
@@ -157,7 +160,7 @@ def time_out(settings: Settings, request_no: int) -> ApprovalRequest:
 
     Raises Blocked when its time is not over.
     """
-    with database.transaction(settings) as connection:
+    with journalled(settings) as connection:
         _lock(connection, records.read(connection, request_no).model)
         found = records.read(connection, request_no)
         if found.state == "open":
@@ -203,20 +206,20 @@ def require_permit_of(settings: Settings, model: Model, request: ApprovalRequest
     """
     stored = mlflow_store.version(settings, model.name, request.version)
     digest = stored_digest(model, stored)
-    with database.transaction(settings) as connection:
-        permit = next((p for p in permits_of(connection, model.name) if p.permit_no == request.permit_no), None)
-    valid = require_permit(model, permit, request.version, digest, CHAMPION)
+    permit = permit_numbered(settings, request.permit_no or 0)
+    valid = require_permit(settings, model, permit, request.version, digest, CHAMPION)
     verify_stored(settings, stored, digest)
     return valid
 
 
-def present_champion(settings: Settings, model: str) -> int | None:
-    """Version that is champion now; None when the model has none."""
-    return mlflow_store.get_aliases(settings, model).get(CHAMPION)
-
-
 def _lock(connection: database.Connection, model: str) -> None:
     database.lock(connection, f"permit {model}")
+
+
+def _champion(connection: database.Connection, model: str) -> int | None:
+    """Version that is champion by the journal; None when the model has none, or is retired."""
+    now = standing_in(connection, model)
+    return now.version if now else None
 
 
 def _approvals(model: Model, policy: Policy) -> Approvals:
@@ -335,9 +338,10 @@ def _conclude(connection: database.Connection, found: ApprovalRequest, valid_day
         records.add_end(connection, found.request_no, "refused")
         journal.append(connection, found.model, "refused", _told(found))
     elif len(found.approved_by) >= found.needed:
-        grant(connection, [_permit(found)], valid_days=valid_days)
+        [permit] = grant(connection, [_permit(found)], valid_days=valid_days)
         records.add_end(connection, found.request_no, "granted")
-        journal.append(connection, found.model, "approved", _told(records.read(connection, found.request_no)))
+        given = {"permit_no": permit.permit_no, "permit_digest": permit.digest, "expires": permit.expires.isoformat()}
+        journal.append(connection, found.model, "approved", _told(found) | given)
 
 
 def _permit(found: ApprovalRequest) -> PermitRequest:
@@ -361,9 +365,16 @@ def _end_by_time(connection: database.Connection, found: ApprovalRequest) -> Non
     journal.append(connection, found.model, "timed_out", _told(found))
 
 
-def _told(found: ApprovalRequest) -> dict[str, Any]:
+def _asked(found: ApprovalRequest) -> dict[str, Any]:
     """What the journal keeps of a request."""
-    return found.model_dump(mode="json", exclude={"model", "late", "ended", "permit_valid"})
+    told = {"request_no", "answer_by", *Asked.model_fields} - {"model"}
+    return found.model_dump(mode="json", include=told)
+
+
+def _told(found: ApprovalRequest) -> dict[str, Any]:
+    """The request with what was answered."""
+    answers = found.model_dump(mode="json", include={"answers"})
+    return _asked(found) | answers | {"answers_digest": found.answers_digest}
 
 
 def _subject(found: ApprovalRequest) -> str:

@@ -95,11 +95,11 @@ class Request(Value):
 
     @property
     def answers_digest(self) -> str:
-        """SHA-256 over all answers; the journal records it."""
+        """SHA-256 over all answers, by person; the journal records it."""
         return fingerprint(
             *(
                 f"{a.person} {a.role} {a.answer} {a.answered_at.astimezone(UTC).isoformat()} {a.note}"
-                for a in self.answers
+                for a in sorted(self.answers, key=lambda answer: answer.person)
             )
         )
 

@@ -189,7 +189,7 @@ def promote(settings: Settings, model: Model, version: int, business_date: date)
         expected_champion=request.expected_champion,
         permit_no=permit_no,
         evidence_digest=evidence,
-        by=request.requester,
+        by=request.requester if is_person(request.requester) else request.approved_by[-1],
     )
     with database.transaction(settings) as connection:
         completion.record(connection, model.name, "release", business_date)

@@ -13,8 +13,9 @@ from small_night import MODEL, artefact_files, register, small_settings, write_p
 
 from pipelines import database, mlflow_store
 from pipelines.contracts import Blocked, DataFault
-from pipelines.registry import approvals
+from pipelines.registry import approvals, verify
 from pipelines.registry.approvals import ApprovalTimedOut
+from pipelines.registry.promotion import promote
 from pipelines.settings import Settings
 from pipelines.spec import Model
 
@@ -89,6 +90,8 @@ def test_two_different_validators_give_a_permit_bound_to_everything_they_saw(ban
     told = journal(bank)[-1][1]
     assert [a["person"] for a in told["answers"]] == [ANNA, BORIS]
     assert (told["permit_no"], told["gate_digest"]) == (permit["permit_no"], asked.gate_digest)
+    assert verify(bank).ok
+    promote(bank, TIER_1, 1, expected_champion=None, by=OWNER)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_a_granted_request_is_returned_while_its_permit_is_valid(bank):
     for person in (ANNA, BORIS):
         say(bank, asked, person)
     assert ask(bank).request_no == asked.request_no
-    mlflow_store.set_alias(bank, "small", "champion", 1)
+    promote(bank, TIER_1, 1, expected_champion=None, by=OWNER)
     assert ask(bank).request_no == asked.request_no, "promoted meanwhile, and the task was cleared"
 
 
