@@ -5,8 +5,8 @@ Trains new versions of the model as of one business date and registers them as c
 are used.
 
 **Reads** the lake's `source/` tables, pinned by version. **Writes** `features/<view>` of the dates that labels are known
-for, then one MLflow run and one registered version for each algorithm of the model file. No alias moves and nothing is
-scored differently: a person's approval does that.
+for, then one MLflow run and one registered version for each algorithm of the model file. Who started the run is
+kept with them. No alias moves and nothing is scored differently: `<model>_release` follows and asks for approval.
 
 **If it fails**
 - `build_history`: a source lacks a date that labels need, or a feature does not fit the sources. The message names both.
@@ -18,8 +18,8 @@ scored differently: a person's approval does that.
 
 from __future__ import annotations
 
-from airflow.sdk import Asset
-from vigil_dags import generate, step
+from airflow.sdk import Asset, get_current_context
+from vigil_dags import generate, started_by, step
 
 from pipelines.contracts import champion_asset
 
@@ -38,7 +38,7 @@ def train(settings, model, business_date):
     """Pin the training set, train and calibrate each algorithm, validate out of time, register."""
     from pipelines import training
 
-    return training.train(settings, model, business_date)
+    return training.train(settings, model, business_date, by=started_by(get_current_context()))
 
 
 def schedule(model) -> None:

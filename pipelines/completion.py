@@ -11,7 +11,7 @@ from typing import Literal
 from pipelines import database
 from pipelines.settings import Settings
 
-Step = Literal["train", "publish", "materialise", "raise_alerts"]
+Step = Literal["train", "publish", "materialise", "raise_alerts", "release"]
 
 
 def record(connection: database.Connection, model: str, step: Step, business_date: date) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-STEPS = ("ingest", "features", "score", "train")
+STEPS = ("ingest", "features", "score", "train", "release")
 MATERIALISE = "materialise"  # readers of scores do not wait for it
 RAISE_ALERTS = "raise_alerts"  # nor for this: the scores are published before
 KILLED = "killed"
@@ -57,9 +57,12 @@ def split_dag_id(dag_id: str) -> tuple[str, str]:
 
 
 def next_command(step: str, task: str | None, model: str, business_date: date | None) -> str:
-    """What on-call types after removing the cause; without a business date, what shows the missing ones."""
+    """What on-call types after removing the cause; without a business date, what shows the missing ones. A release is
+    begun again by who asked for it; on-call sees which requests are open."""
     if business_date is None:
         return f"python -m pipelines status --model {model}"
+    if step == "release":
+        return f"python -m pipelines registry requests --model {model}"
     own = {MATERIALISE: "feast materialise", RAISE_ALERTS: "raise-alerts"}
     verb = own.get(task or "") or ("train" if step == "train" else "night")
     return f"python -m pipelines {verb} --model {model} --date {business_date}"

@@ -109,7 +109,8 @@ def _made_good_by(run: FailedRun) -> Step:
         return "materialise"
     if run.task == failure.RAISE_ALERTS:
         return "raise_alerts"
-    return "train" if failure.split_dag_id(run.dag_id)[1] == "train" else "publish"
+    own: dict[str, Step] = {"train": "train", "release": "release"}
+    return own.get(failure.split_dag_id(run.dag_id)[1], "publish")
 
 
 def _made_good(run: FailedRun, ended: Mapping[date, datetime]) -> bool:

@@ -1,7 +1,7 @@
 """What Vigil adds to Airflow's menu: the pages beside it, such as Data Docs and MLflow (setting `links`).
 
-The one file of this folder, because Airflow executes every file here under its bare name. Whatever is wrong costs the
-links, never the api-server.
+The one file of this folder that Airflow executes, under its bare name. Whatever is wrong costs the links, never the
+api-server.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
+from demo_settings import demo_settings
 from example_fixtures import (  # noqa: F401
     _start_examples_early,
     amlsim,
@@ -23,12 +23,9 @@ from example_fixtures import (  # noqa: F401
 )
 from sqlalchemy import create_engine, text
 
-from pipelines import database
-from pipelines.settings import Settings, get_settings
+from pipelines.settings import Settings
 from pipelines.stack.postgres import EmbeddedPostgres
 from pipelines.stack.processes import free_ports
-
-_numbers = count()
 
 
 @pytest.fixture(scope="session")
@@ -54,29 +51,8 @@ def _without_waiting_for_the_disk(server: EmbeddedPostgres) -> None:
 @pytest.fixture
 def settings(postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Settings of an empty demo machine with its own database, migrated. Also in force for `get_settings()`."""
-    name = f"test_{next(_numbers)}"
-    admin = create_engine(postgres.url("postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    home = tmp_path / "home"
-    monkeypatch.setenv("VIGIL_HOME", str(home))
-    monkeypatch.setenv("VIGIL_ENVIRONMENT", "demo")
-    monkeypatch.setenv("VIGIL_DATABASE_URL", postgres.url(name))
-    monkeypatch.setenv("VIGIL_LAKE_URL", str(home / "lake"))
-    monkeypatch.setenv("VIGIL_SOURCES", str(home / "sources"))
-    monkeypatch.setenv("VIGIL_TOKEN_KEY_FILE", str(home / "token.key"))
-    monkeypatch.setenv("VIGIL_DATA_DOCS", str(home / "data_docs"))
-    monkeypatch.setenv("VIGIL_MLFLOW_TRACKING_URI", postgres.url(name))
-    monkeypatch.setenv("VIGIL_MLFLOW_ARTIFACTS", str(home / "mlflow"))
-    get_settings.cache_clear()
-    made = get_settings().model_copy(update={"home": home})
-    database.migrate(made)
-    yield made
-    get_settings.cache_clear()
-    database.engine(made.database_url).dispose()
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
-    admin.dispose()
+    with demo_settings(postgres, tmp_path / "home", monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

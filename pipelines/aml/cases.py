@@ -14,9 +14,10 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from pipelines import database
-from pipelines.aml.desk import acting, person, readable_by_all
+from pipelines.aml.desk import acting, readable_by_all
 from pipelines.aml.sar import FALSE_POSITIVE, SAR_FILED, VALUABLE, Outcome, cases_table, filed_closings, seal
 from pipelines.contracts import Blocked, DataFault, Value
+from pipelines.registry.persons import person
 from pipelines.settings import Settings
 
 Action = Literal["assign", "start", "close", "reopen"]

@@ -15,7 +15,6 @@ from pipelines.contracts import DataFault
 from pipelines.settings import Settings
 
 INVESTIGATOR, OFFICER = "vigil_investigator", "vigil_sar_officer"
-_PERSON = re.compile(r"[^@\s]+@[^@\s]+")
 _TELLS = re.compile(r"\bsars?\b|\bstrs?\b|suspicious (activity|transaction) report", re.IGNORECASE)
 
 
@@ -26,16 +25,6 @@ def acting(settings: Settings, *, officer: bool = False) -> Iterator[database.Co
     with database.transaction(settings) as connection:
         database.take_role(connection, role)
         yield connection
-
-
-def person(by: str) -> str:
-    """The name of a person as it is recorded: an e-mail address in lower case, so that nobody is two people."""
-    name = by.strip().lower()
-    if not _PERSON.fullmatch(name):
-        raise DataFault(
-            f"{by!r} is no person: give an e-mail address, as in --by anna@bank.example. Nothing was changed."
-        )
-    return name
 
 
 def readable_by_all(text: str) -> str:

@@ -20,10 +20,10 @@ from pipelines.aml import state
 from pipelines.aml.batch import UNKNOWN, Batch, candidates, segments
 from pipelines.aml.bounds import Yield
 from pipelines.aml.candidates import Candidate, Desk, Earlier, select
-from pipelines.aml.desk import person
 from pipelines.aml.limits import InForce, digest_of, in_force, limits_of, named, policy_of
 from pipelines.aml.outcomes import known_outcomes, rate
 from pipelines.contracts import Blocked, DataFault, Value
+from pipelines.registry.persons import person
 from pipelines.settings import Settings
 from pipelines.spec import AlertLimits, Model, TypologyPack, load_typologies
 

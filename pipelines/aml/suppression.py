@@ -11,10 +11,11 @@ from datetime import date, datetime, timedelta
 import duckdb
 
 from pipelines import database
-from pipelines.aml.desk import acting, person, readable_by_all
+from pipelines.aml.desk import acting, readable_by_all
 from pipelines.aml.limits import limits_of, policy_of
 from pipelines.contracts import DataFault, Value
 from pipelines.lake import Lake, connect
+from pipelines.registry.persons import person
 from pipelines.scoring.publish import scores_table
 from pipelines.settings import Settings
 from pipelines.spec import Model

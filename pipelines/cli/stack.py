@@ -46,6 +46,8 @@ def up(
     for child in state.children:
         if child.name == "api-server":
             print(f"  airflow    {child.address}  user {login['user']}, password {login['password']}")
+            for user, known in control.demo_logins(home).items():
+                print(f"             {known['role']} {user}, password {known['password']}")
         elif child.address:
             print(f"  {child.name:<10} {child.address}{'' if child.healthy else f'  does not answer: {child.log}'}")
     print(f"  postgres   {control.psql_address(home)}")

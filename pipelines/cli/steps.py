@@ -114,13 +114,17 @@ def train(
             help="Only labels known by then are used; by default the newest ingested date.",
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="EMAIL", help="Who trains: this person may not approve the versions."),
+    ] = None,
 ) -> None:
     """Train every algorithm of a model and register the versions; no champion changes."""
     with machine() as settings:
         chosen = chosen_model(settings, model)
         on = day(as_of) or newest_ingested(settings, chosen)
         output.note(f"{chosen.name} as of {on}: labels known later, or not final by then, are left out.")
-        for version in train_as_of(settings, chosen, on):
+        for version in train_as_of(settings, chosen, on, by):
             output.show(version)
 
 
@@ -242,14 +246,17 @@ def ingest_many(settings: Settings, contracts: Sequence[Contract], dates: Sequen
             yield manifest
 
 
-def train_as_of(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion, ...]:
-    """Build the features that the labels need, then train."""
+def train_as_of(settings: Settings, model: Model, as_of: date, by: str | None = None) -> tuple[TrainedVersion, ...]:
+    """Build the features that the labels need, then train; `by` is the person who does."""
     from pipelines import training
+    from pipelines.registry.persons import person
+
+    trainer = person(by) if by else training.BY_HAND
 
     with output.progress() as bars:
         _build_features(settings, model, as_of, bars)
         bars.update(bars.add_task(f"train {', '.join(model.training.algorithms)}", total=1))
-        return training.train(settings, model, as_of)
+        return training.train(settings, model, as_of, by=trainer)
 
 
 def build_training_features(settings: Settings, model: Model, as_of: date) -> None:

@@ -46,6 +46,12 @@ def fetch_verified(settings: Settings, stored: mlflow_store.StoredVersion, artef
     return kept
 
 
+def verify_stored(settings: Settings, stored: mlflow_store.StoredVersion, artefact_digest: str) -> None:
+    """Download the registry's files and compare them with the digest, whatever the cache holds. Raises Blocked."""
+    with TemporaryDirectory(prefix="vigil-verifying-") as scratch:
+        read_verified(mlflow_store.download_artefact(settings, stored, Path(scratch) / "new"), artefact_digest)
+
+
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
     """Hold the file's lock, alone on this machine; the system lets go of it when the process dies."""

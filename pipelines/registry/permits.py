@@ -96,8 +96,9 @@ class Request(Value):
     @property
     def digest(self) -> str:
         """SHA-256 over what was asked and everything that was answered; the journal records it."""
-        said = self.model_dump(exclude={"answers"})
-        answers = [part for answer in self.answers for part in answer.model_dump(mode="json").values()]
+        said = self.model_dump(include=set(Request.model_fields) - {"answers"})
+        by_person = sorted(self.answers, key=lambda answer: answer.person)
+        answers = [part for answer in by_person for part in answer.model_dump(mode="json").values()]
         return fingerprint(*(f"{name}={said[name]}" for name in sorted(said)), *answers)
 
 

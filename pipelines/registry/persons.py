@@ -19,6 +19,11 @@ def person(by: str) -> str:
     return name
 
 
+def is_person(by: str) -> bool:
+    """Whether a recorded name is a person's, not `system:…` or a login without an e-mail address."""
+    return _PERSON.fullmatch(by) is not None
+
+
 def reasoned(reason: str) -> str:
     """A reason without spaces around it. Raises DataFault when nothing is left."""
     if not reason.strip():

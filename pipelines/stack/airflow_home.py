@@ -1,4 +1,4 @@
-"""Airflow's own folder: configuration, secrets, metadata tables, the first login and the pools.
+"""Airflow's own folder: configuration, secrets, metadata tables, pools, roles and the first logins.
 
 Airflow runs as separate processes and is never imported. Its configuration is written at every start, because the ports
 may differ, into `<home>/airflow/airflow.cfg`; so `.venv/bin/airflow …` works by hand with that `AIRFLOW_HOME` while the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import configparser
+import json
 import os
 import secrets
 import subprocess
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 from pipelines.contracts import DataFault, fingerprint
 from pipelines.settings import REPOSITORY
@@ -24,7 +26,10 @@ from pipelines.stack.processes import MARKER, stack_id
 ADMIN = "admin"
 DAGS = REPOSITORY / "dags"
 POOLS = DAGS / "pools.json"
+ACCESS = REPOSITORY / "docker" / "access.py"
+ROLES = REPOSITORY / "docker" / "roles.json"
 PARALLEL_TASKS = 3
+NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
 class AirflowHome:
@@ -37,7 +42,11 @@ class AirflowHome:
     @property
     def admin_password(self) -> str:
         """Password of the login `admin`, made at first use, kept in `<home>/secrets/airflow_admin.password`."""
-        return self._secret("airflow_admin.password")
+        return self.password(ADMIN)
+
+    def password(self, user: str) -> str:
+        """Password of a login, made at first use, kept in `<home>/secrets/airflow_<user>.password`."""
+        return self._secret(f"airflow_{user}.password")
 
     def configure(self, database_url: str, port: int) -> None:
         """Write airflow.cfg for this database and port. What is not listed keeps Airflow's default."""
@@ -53,7 +62,7 @@ class AirflowHome:
                     "plugins_folder": str(REPOSITORY / "plugins"),
                     "load_examples": "False",
                     "fernet_key": fernet,
-                    "auth_manager": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
+                    "auth_manager": "vigil_auth.VigilAuthManager",  # in plugins/
                     # Tasks reach Airflow through its API: on another port than this they wait for ever.
                     "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
                     "hostname_callable": "socket.gethostname",  # the default asks a name server
@@ -91,33 +100,47 @@ class AirflowHome:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
 
-    def prepare(self, environment: Mapping[str, str], done: Path) -> None:
-        """Bring Airflow's tables up to date, create the login and the pools; nothing when `done` says it is done.
+    def prepare(self, environment: Mapping[str, str], done: Path, logins: Mapping[str, str] = NOBODY) -> None:
+        """Bring Airflow's tables up to date, make pools, roles and logins; nothing when `done` says it is done.
 
-        `done` lies beside the database, so that it goes when the database goes. Raises DataFault with Airflow's words.
+        `logins` are e-mail addresses with their roles, beside the administrator. `done` lies beside the database, so that it
+        goes when the database goes. Raises DataFault with Airflow's words.
         """
-        state = fingerprint(version("apache-airflow"), version("apache-airflow-providers-fab"), POOLS.read_bytes())
+        files = [path.read_bytes() for path in (POOLS, ACCESS, ROLES)]
+        versions = version("apache-airflow"), version("apache-airflow-providers-fab")
+        state = fingerprint(*versions, *files, sorted(logins.items()))
         if done.exists() and done.read_text() == state:
             return
         self._airflow(environment, "db", "migrate")
         self._airflow(environment, "pools", "import", str(POOLS))
-        password = f"{self.admin_password}\n" * 2  # on stdin: arguments are visible to every user of the machine
-        person = ["--firstname", "Vigil", "--lastname", "Administrator", "--email", "admin@vigil.invalid"]
-        self._airflow(environment, "users", "create", "--username", ADMIN, "--role", "Admin", *person, typed=password)
+        self._make_access(environment, logins)
         done.write_text(state)
 
-    def _airflow(self, environment: Mapping[str, str], *arguments: str, typed: str = "") -> None:
+    def _make_access(self, environment: Mapping[str, str], logins: Mapping[str, str]) -> None:
+        people = [{"email": e, "role": r, "password_file": str(self._password_file(e))} for e, r in logins.items()]
+        listed = self.folder / "logins.json"
+        listed.write_text(json.dumps(people))
+        environment = {**environment, "ADMIN_PASSWORD_FILE": str(self._password_file(ADMIN))}
+        self._run(environment, str(ACCESS), str(listed))
+
+    def _password_file(self, user: str) -> Path:
+        self.password(user)
+        return self._home / "secrets" / f"airflow_{user}.password"
+
+    def _airflow(self, environment: Mapping[str, str], *arguments: str) -> None:
+        self._run(environment, "-m", "airflow", *arguments)
+
+    def _run(self, environment: Mapping[str, str], *arguments: str) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments],
+            [sys.executable, *arguments],
             env=dict(environment),
-            input=typed,
             capture_output=True,
             text=True,
             start_new_session=True,
         )
         if done.returncode:
             tail = (done.stderr.strip() or done.stdout.strip())[-1500:]
-            raise DataFault(f"`airflow {' '.join(arguments[:2])}` failed; Airflow was not started:\n{tail}")
+            raise DataFault(f"`python {' '.join(arguments[:4])}` failed; Airflow was not started:\n{tail}")
 
     def _secret(self, name: str) -> str:
         path = self._home / "secrets" / name

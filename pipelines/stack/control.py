@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipelines.contracts import Blocked, ConnectionBroken
 from pipelines.settings import get_settings
-from pipelines.stack import lease, processes, state
+from pipelines.stack import demo, lease, processes, state
 from pipelines.stack.airflow_home import ADMIN, AirflowHome
 from pipelines.stack.postgres import USER
 from pipelines.stack.state import Phase, Ports, StackState
@@ -76,6 +76,14 @@ def status(home: Path) -> StackState | None:
 def logins(home: Path) -> dict[str, str]:
     """User and password of Airflow's first login."""
     return {"user": ADMIN, "password": AirflowHome(home).admin_password}
+
+
+def demo_logins(home: Path) -> dict[str, dict[str, str]]:
+    """Role and password of the demo's persons by user name; none elsewhere."""
+    if get_settings().environment != "demo":
+        return {}
+    airflow = AirflowHome(home)
+    return {user: {"role": role, "password": airflow.password(user)} for user, role in demo.LOGINS.items()}
 
 
 def psql_address(home: Path) -> str:

@@ -6,6 +6,12 @@ from pathlib import Path
 
 from pipelines.settings import get_settings, home_folder
 
+# Persons that the demo's models and policies name, with their roles (docker/roles.json), so that an approval can be tried.
+LOGINS = {
+    "credit-models@bank.example": "trainer",
+    "model-validation@bank.example": "validator",
+    "second-validator@bank.example": "validator",
+}
 _PLACES = ("sources", "lake_url", "mlflow_artifacts", "data_docs", "token_key_file")
 
 

@@ -22,8 +22,8 @@ from types import FrameType
 from pipelines import database
 from pipelines.contracts import Blocked, ConnectionBroken, VigilError
 from pipelines.settings import Settings, get_settings
-from pipelines.stack import lease, processes, state
-from pipelines.stack.airflow_home import AirflowHome
+from pipelines.stack import demo, lease, processes, state
+from pipelines.stack.airflow_home import NOBODY, AirflowHome
 from pipelines.stack.group import RESTARTS, Child, Group, Restarts, end_of
 from pipelines.stack.postgres import EmbeddedPostgres
 from pipelines.stack.services import Service, airflow_services, menu_links, page_services
@@ -69,7 +69,8 @@ class Supervisor:
         database.migrate(get_settings())
         environment = airflow.environment(url)
         airflow.configure(postgres.url("airflow"), self._ports.airflow)
-        airflow.prepare(environment, self._home / "postgres" / "airflow.prepared")
+        logins = demo.LOGINS if get_settings().environment == "demo" else NOBODY
+        airflow.prepare(environment, self._home / "postgres" / "airflow.prepared", logins)
         return environment
 
     def _start(self, environment: dict[str, str]) -> Group:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from pipelines.training.reproduction import Reproduction
 
 
-def train(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion, ...]:
+BY_HAND = "system:cli"
+
+
+def train(settings: Settings, model: Model, as_of: date, *, by: str = BY_HAND) -> tuple[TrainedVersion, ...]:
     """Train and register every algorithm of the model file; see pipelines.training.steps."""
     from pipelines.training import steps
 
-    return steps.train(settings, model, as_of)
+    return steps.train(settings, model, as_of, by=by)
 
 
 def reproduce(settings: Settings, model: Model, version: int) -> Reproduction:

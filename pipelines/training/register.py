@@ -18,17 +18,21 @@ from pipelines.training.provenance import Provenance
 from pipelines.training.reference import reference_of
 from pipelines.training.trial import Trial
 
+TRAINER_TAG = "vigil.trained_by"
+IMPORTER_TAG = "vigil.imported_by"  # who took in a model trained elsewhere; as little independent as a trainer
+
 
 def register(
     settings: Settings,
     provenance: Provenance,
     trial: Trial,
     verdict: LeakageVerdict,
+    by: str,
     *,
     documents: Path | None = None,
     more_tags: Mapping[str, str] | None = None,
 ) -> StoredVersion:
-    """Save the artefact and the report, log the run, register the version. Raises ConnectionBroken.
+    """Save the artefact and the report, log the run, register the version as trained by someone. Raises ConnectionBroken.
 
     Args:
         documents: folder of documents that came with a model trained elsewhere.
@@ -39,7 +43,7 @@ def register(
         digest = artefact.save(Path(scratch) / "model", files)
         report = local_folder(Path(scratch) / "report")
         write_report(report, f"{model.name} {made}", trial.evidence, verdict, trial.developed.fitted.importance())
-        tags = _tags(provenance, digest) | dict(more_tags or {})
+        tags = _tags(provenance, digest) | {TRAINER_TAG: by} | dict(more_tags or {})
         record = RunRecord(
             name=made,
             pins=provenance.pins,
@@ -101,7 +105,6 @@ def _more_tags(provenance: Provenance) -> dict[str, str]:
     if foreign is not None:
         tags |= {
             "vigil.imported": foreign.package_digest,
-            "vigil.trained_by": foreign.trained_by,
             "vigil.trained_until": foreign.trained_until.isoformat(),
         }
     return tags if pack is None else tags | {packs.TAG: packs.tag_of(pack)}

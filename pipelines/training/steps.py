@@ -26,11 +26,15 @@ log = logging.getLogger(__name__)
 REQUIRED = ("auc", "gini", "ks", "average_precision", "brier", "calibration_error", "development_auc")
 
 
-def train(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion, ...]:
+def train(settings: Settings, model: Model, as_of: date, *, by: str) -> tuple[TrainedVersion, ...]:
     """Train every algorithm of the model file on what was known on `as_of` and register the versions, without an alias.
 
     Nothing is registered unless every algorithm holds the policy's limits. Versions come in the order of the model file;
     those registered before from the same rows, parameters and code are returned as they are.
+
+    Args:
+        by: who trains, a person's e-mail address or `system:…`; kept with new versions, because this person may not approve
+            them. It makes no version another one.
 
     Raises:
         DataFault: the model file, a parameter or the features are wrong, there are no labels, or the typology pack changed
@@ -57,7 +61,7 @@ def train(settings: Settings, model: Model, as_of: date) -> tuple[TrainedVersion
         if new:
             verdict = check_leakage(settings, model, pinned, rows, policy.training)
             trials = {p.pins: _passed(p, as_of, rows, policy.training) for p in new}
-            known |= {p.pins: register.register(settings, p, trials[p.pins], verdict) for p in new}
+            known |= {p.pins: register.register(settings, p, trials[p.pins], verdict, by) for p in new}
         log.info(
             "%s as of %s: %d labelled rows, %d unlabelled, %d of %d versions new",
             model.name,

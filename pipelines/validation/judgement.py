@@ -22,7 +22,7 @@ from pipelines.settings import Settings
 from pipelines.spec import Approvals, Measuring, Model, Policy, load_policy
 from pipelines.validation import page, pages, records
 from pipelines.validation.candidate import Candidate, load_candidate
-from pipelines.validation.comparison import compare
+from pipelines.validation.comparison import Comparison, compare
 from pipelines.validation.gates.engine import verdicts_of
 from pipelines.validation.gates.inputs import Inputs
 from pipelines.validation.opponent import Opponent, load_opponent

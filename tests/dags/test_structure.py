@@ -11,10 +11,10 @@ import pytest
 
 from pipelines import contracts
 from pipelines.settings import REPOSITORY
-from pipelines.spec import load_model
+from pipelines.spec import load_model, load_policy
 
 DAGS = REPOSITORY / "dags"
-PARTS = ("ingest", "features", "score", "train")
+PARTS = ("ingest", "features", "score", "train", "release")
 HEALTHY = ("credit_default", "aml_customer", "on_request")
 
 TOPOLOGY = {
@@ -22,8 +22,10 @@ TOPOLOGY = {
     "features": ["build", "check_features", "materialise"],
     "score": ["score", "publish", "raise_alerts"],
     "train": ["build_history", "train"],
+    "release": ["judge", "approve_first", "approve_second", "promote"],
 }
 ONLY_AML = ("raise_alerts",)
+HELPERS = ("vigil_dags", "vigil_approval")
 
 
 @pytest.fixture(params=[f"{model}_{part}" for model in HEALTHY for part in PARTS])
@@ -40,11 +42,13 @@ def part_of(dag) -> str:
     return dag.dag_id.rpartition("_")[2]
 
 
+def is_approval(task) -> bool:
+    return task.task_id.startswith("approve")
+
+
 def test_every_dag_file_is_listed():
     files = {path.stem for path in DAGS.glob("*.py")}
-    assert files == {*PARTS, "vigil_dags"}, (
-        "a new DAG file: add it to PARTS and TOPOLOGY in tests/dags/test_structure.py"
-    )
+    assert files == {*PARTS, *HELPERS}, "a new DAG file: add it to PARTS and TOPOLOGY in tests/dags/test_structure.py"
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -72,7 +76,7 @@ def test_one_run_at_a_time_and_no_catchup(dag):
 
 
 def test_only_what_starts_a_night_or_a_training_waits_for_a_person(dag):
-    follows = part_of(dag) in ("features", "score")
+    follows = part_of(dag) in ("features", "score", "release")
     expected = False if follows else None
     assert dag.is_paused_upon_creation is expected, "an asset's event makes no run of a paused DAG: dags/vigil_dags.py"
 
@@ -81,13 +85,15 @@ def test_every_task_has_a_time_limit_retries_and_a_pool(dag, project):
     pools = json.loads((DAGS / "pools.json").read_text())
     limit = model_of(dag, project).schedule.timeout_minutes * 60
     for task in dag.tasks:
-        assert task.execution_timeout.total_seconds() == limit, "dags/vigil_dags.py, execution_timeout"
+        if not is_approval(task):  # which ends by its response_timeout, and then by the run's
+            assert task.execution_timeout.total_seconds() == limit, "dags/vigil_dags.py, execution_timeout"
         assert task.retries >= 3, "a broken connection deserves more tries: dags/vigil_dags.py, retries"
         assert task.retry_exponential_backoff > 1, "dags/vigil_dags.py, retry_exponential_backoff"
         assert type(task.retry_policy).__name__ == "FaultsAreFinal", "dags/vigil_dags.py, retry_policy"
         assert task.pool in pools, f"pool {task.pool} would never run a task: add it to dags/pools.json"
-    assert dag.dagrun_timeout.total_seconds() > limit, (
-        "a hung queue must be noticed: dags/vigil_dags.py, dagrun_timeout"
+    waits = max((t.response_timeout.total_seconds() for t in dag.tasks if is_approval(t)), default=0)
+    assert dag.dagrun_timeout.total_seconds() > limit + waits, (
+        "a hung queue must be noticed, and a person may take as long as the policy says: dags/vigil_dags.py, dagrun_timeout"
     )
 
 
@@ -111,13 +117,17 @@ def test_every_param_is_described(dag):
     for name in dag.params:
         param = dag.params.get_param(name)
         assert param.description, f"dags/vigil_dags.py: param {name} has no description"
-        assert param.schema.get("format") == "date", f"dags/vigil_dags.py: param {name} takes anything"
+        limits = {"version": ("minimum", 1)}
+        key, value = limits.get(name, ("format", "date"))
+        assert param.schema.get(key) == value, f"dags/vigil_dags.py: param {name} takes anything"
 
 
 def test_topology(dag):
     order = [task.task_id for task in dag.topological_sort()]
     edges = {(up.task_id, down) for up in dag.tasks for down in up.downstream_task_ids}
     expected = [task for task in TOPOLOGY[part_of(dag)] if task not in ONLY_AML or "aml" in dag.tags]
+    if len([task for task in dag.tasks if is_approval(task)]) == 1:
+        expected = ["approve" if task == "approve_first" else task for task in expected if task != "approve_second"]
     assert order == expected, f"dags/{part_of(dag)}.py, wire()"
     assert edges == set(pairwise(expected)), f"dags/{part_of(dag)}.py, wire()"
 
@@ -131,9 +141,21 @@ def test_a_task_is_named_after_the_step_function_it_calls(part):
         if isinstance(node, ast.FunctionDef)
         and any(isinstance(d, ast.Name) and d.id == "step" for d in node.decorator_list)
     }
-    assert sorted(steps) == sorted(TOPOLOGY[part]), f"dags/{part}.py"
+    assert sorted(steps) == sorted(t for t in TOPOLOGY[part] if not t.startswith("approve")), f"dags/{part}.py"
     for name, used in steps.items():
         assert name in used, f"dags/{part}.py: task {name} does not call a step function of its name"
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_as_many_persons_are_asked_as_the_policy_says(bag, project, name):
+    model = load_model(project / "models", name)
+    limits = load_policy(REPOSITORY / "policies", model.policy).approvals
+    asked = [task for task in bag.dags[f"{name}_release"].tasks if is_approval(task)]
+    assert len(asked) == (limits.tiers[model.tier].needed if limits else 1), "dags/vigil_approval.py, approvals_of()"
+    for task in asked:
+        assert task.response_timeout.total_seconds() == (limits.wait_hours * 3600 if limits else 60)
+        assert task.fail_on_reject, "a refusal must never be green"
+        assert not task.defaults, "silence is no approval"
 
 
 def test_dags_are_joined_by_assets(bag, project):
@@ -141,11 +163,12 @@ def test_dags_are_joined_by_assets(bag, project):
         cron = load_model(project / "models", name).schedule.cron
         assert bag.dags[f"{name}_ingest"].timetable.can_be_scheduled is (cron is not None), "dags/ingest.py"
         assert not bag.dags[f"{name}_train"].timetable.can_be_scheduled, "dags/train.py: training starts on request"
-        waits = {part: _awaited(bag.dags[f"{name}_{part}"]) for part in ("features", "score")}
+        waits = {part: _awaited(bag.dags[f"{name}_{part}"]) for part in ("features", "score", "release")}
         assert waits == {
             "features": {contracts.sources_asset(name)},
             "score": {contracts.features_asset(name)},
-        }, "the schedule() of dags/features.py and dags/score.py"
+            "release": {contracts.champion_asset(name)},
+        }, "the schedule() of dags/features.py, dags/score.py and dags/release.py"
 
 
 def test_every_awaited_asset_is_written_by_one_task(bag):

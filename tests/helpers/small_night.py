@@ -142,7 +142,9 @@ def artefact_files(
     return artefact.pack(model.name, developed, made, model.feature, reference, {"seed": seed})
 
 
-def register(settings: Settings, files: dict[str, bytes], model: Model = MODEL) -> int:
+def register(
+    settings: Settings, files: dict[str, bytes], model: Model = MODEL, trained_by: str = "system:tests"
+) -> int:
     """Log the artefact as a run and register it, as training does; returns the version number."""
     with TemporaryDirectory() as folder:
         digest = artefact.save(Path(folder) / "model", files)
@@ -161,7 +163,11 @@ def register(settings: Settings, files: dict[str, bytes], model: Model = MODEL) 
                 report=Path(folder) / "report",
             ),
         )
-    tags = {"vigil.artefact_digest": digest, "vigil.algorithm": model.training.algorithms[0]}
+    tags = {
+        "vigil.artefact_digest": digest,
+        "vigil.algorithm": model.training.algorithms[0],
+        "vigil.trained_by": trained_by,
+    }
     if "typologies.json" in files:
         tags[packs.TAG] = packs.tag_of(TypologyPack.model_validate_json(files["typologies.json"]))
     return mlflow_store.register_version(settings, model.name, run_id, tags).version

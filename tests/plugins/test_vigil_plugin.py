@@ -48,6 +48,9 @@ def test_unreadable_settings_cost_the_links_only(tmp_path, links):
     assert load(tmp_path, links)["vigil"] == []
 
 
-def test_the_folder_holds_one_file_of_a_name_nobody_else_has():
-    """Airflow puts each file of plugins/ into sys.modules under its bare name."""
-    assert [path.name for path in (REPOSITORY / "plugins").rglob("*.py")] == ["vigil_plugin.py"]
+def test_the_folder_holds_files_of_names_nobody_else_has_and_one_plugin():
+    """Airflow puts each file of plugins/ into sys.modules under its bare name, unless .airflowignore names it."""
+    ignored = (REPOSITORY / "plugins" / ".airflowignore").read_text().split()
+    files = {path.name for path in (REPOSITORY / "plugins").rglob("*.py")}
+    assert files == {"vigil_plugin.py", "vigil_auth.py"}
+    assert ignored == ["vigil_auth.py"], "the auth manager takes seconds to import and is no plugin"

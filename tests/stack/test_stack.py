@@ -78,7 +78,7 @@ def test_it_is_on_loopback_only_and_small(home):
 
 def test_secrets_are_for_the_owner_only_and_in_no_argument(home):
     secret_files = [*(home / "secrets").iterdir(), home / "airflow" / "airflow.cfg", home / "postgres" / "password"]
-    assert len(secret_files) == 6
+    assert len(secret_files) == 9
     assert not [f for f in secret_files if f.stat().st_mode & 0o077]
     secrets = [password(home), (home / "postgres" / "password").read_text()]
     arguments = " ".join(a for p in own_processes(home) for a in p.cmdline())

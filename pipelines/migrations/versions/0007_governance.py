@@ -18,6 +18,10 @@ def upgrade() -> None:
     _inventory()
     _documents()
     _fairness()
+    op.execute("ALTER TABLE vigil.completion DROP CONSTRAINT completion_step_check")
+    op.execute("""
+        ALTER TABLE vigil.completion ADD CONSTRAINT completion_step_check
+        CHECK (step IN ('train', 'publish', 'materialise', 'raise_alerts', 'release'))""")
 
 
 def _gates() -> None:
@@ -75,7 +79,13 @@ def _approvals() -> None:
             at         timestamptz NOT NULL DEFAULT now(),
             PRIMARY KEY (request_no, person)
         )""")
-    for table in ("approval_request", "approval_answer"):
+    op.execute("""
+        CREATE TABLE vigil.approval_end (
+            request_no bigint PRIMARY KEY REFERENCES vigil.approval_request,
+            how        text NOT NULL CHECK (how IN ('granted', 'refused', 'timed_out')),
+            at         timestamptz NOT NULL DEFAULT now()
+        )""")
+    for table in ("approval_request", "approval_answer", "approval_end"):
         _append_only(table)
 
 

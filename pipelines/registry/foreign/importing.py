@@ -30,6 +30,7 @@ from pipelines.training import algorithms, register, split, steps
 from pipelines.training.algorithms import Developed
 from pipelines.training.calibration import Sigmoid
 from pipelines.training.provenance import Foreign, Provenance, provenance_of
+from pipelines.training.register import IMPORTER_TAG
 from pipelines.training.rows import Rows, rows_of
 from pipelines.training.trial import Trial
 
@@ -87,8 +88,9 @@ def _registered(settings: Settings, model: Model, package: Package, policy: Poli
     trial = _trial(package, judgement, provenance.feature, policy)
     verdict = steps.check_leakage(settings, model, judgement.pinned, judgement.rows, policy.training)
     with _documents(package) as documents:
-        tags = {"vigil.imported_by": package.subject.by}
-        return register.register(settings, provenance, trial, verdict, documents=documents, more_tags=tags)
+        trainer = package.manifest.trained_by.person.lower()
+        tags = {IMPORTER_TAG: package.subject.by}
+        return register.register(settings, provenance, trial, verdict, trainer, documents=documents, more_tags=tags)
 
 
 def _judgement(settings: Settings, model: Model, package: Package, policy: Policy, as_of: date) -> _Judgement:

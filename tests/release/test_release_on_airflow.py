@@ -1,0 +1,221 @@
+"""A release through Airflow's own API and scheduler: every way it can end, and every way somebody could get round it.
+
+The runs of all models are started together; each test then plays its part in one of them. They are ordered, because they share
+one Airflow and its waiting times.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from airflow_stack import Airflow, Person
+from gate_runs import store_gate_run
+from lender import AS_OF
+
+from pipelines import database, mlflow_store
+from pipelines.registry import approvals
+from pipelines.settings import Settings
+from pipelines.spec import load_model
+
+ANNA, BORIS, STRANGER = "anna@bank.example", "boris@bank.example", "stranger@bank.example"
+TRAINER, OWNER = "trainer@bank.example", "owner@bank.example"
+MODELS = ("both", "refused", "late", "own", "marked", "swapped", "stale", "weak")
+
+
+class Release:
+    """One run of a model's release DAG."""
+
+    def __init__(self, airflow: Airflow, bank: Settings, model: str) -> None:
+        self.airflow, self.bank, self.model = airflow, bank, model
+        self.dag_id = f"{model}_release"
+        self.run_id = airflow.person(OWNER).start(self.dag_id, business_date=AS_OF.isoformat())
+
+    def wait(self, task_id: str, *states: str) -> str:
+        def reached() -> str | None:
+            state = self.tasks[task_id]
+            return state if state in states else None
+
+        return self.airflow.wait_for(reached, f"{self.dag_id} {task_id} {states}, tasks {self.tasks}")
+
+    def ask(self, task_id: str) -> dict:
+        """The form of an approval task, once it waits."""
+        self.wait(task_id, "awaiting_input", "failed")
+        form = self.admin.asked(self.dag_id, self.run_id, task_id)
+        assert form, self.failure(task_id)
+        return form
+
+    def answer(self, person: str, task_id: str, choice: str = "Approve", **fields: object) -> int:
+        return self.airflow.person(person).answer(self.dag_id, self.run_id, task_id, choice, **fields).status_code
+
+    def ends(self, state: str) -> dict[str, str]:
+        """The tasks of the run, once it has ended."""
+        self.airflow.wait_for(
+            lambda: self.admin.run(self.dag_id, self.run_id)["state"] in ("success", "failed"), f"{self.dag_id} ends"
+        )
+        assert self.admin.run(self.dag_id, self.run_id)["state"] == state, self.tasks
+        return self.tasks
+
+    def failure(self, task_id: str) -> dict[str, str]:
+        return self.admin.note_of(self.dag_id, self.run_id, task_id)
+
+    def mark_success(self, task_id: str) -> None:
+        self.admin.mark_success(self.dag_id, self.run_id, task_id)
+
+    def clear(self, task_id: str) -> None:
+        self.admin.clear(self.dag_id, self.run_id, task_id)
+
+    @property
+    def admin(self) -> Person:
+        return self.airflow.person()
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        return self.admin.tasks(self.dag_id, self.run_id)
+
+    @property
+    def champion(self) -> int | None:
+        return mlflow_store.get_aliases(self.bank, self.model).get("champion")
+
+    @property
+    def journal(self) -> list[str]:
+        found = database.rows(
+            self.bank, "SELECT kind FROM vigil.journal WHERE model = :model ORDER BY entry_no", model=self.model
+        )
+        return [row["kind"] for row in found if not row["kind"].startswith("gates")]
+
+
+@pytest.fixture(scope="module")
+def runs(airflow: Airflow, bank: Settings) -> dict[str, Release]:
+    """A release of every model, started by the owner."""
+    for name in MODELS:
+        store_gate_run(bank, load_model(bank.models, name), 1, passed=name != "weak")
+    return {name: Release(airflow, bank, name) for name in MODELS}
+
+
+def test_two_validators_approve_and_the_version_becomes_champion(runs):
+    release = runs["both"]
+    form = release.ask("approve_first")
+    assert "May both version 1 become champion? (approval 1 of 2)" in form["subject"]
+    for told in ("discrimination", TRAINER, OWNER, "is the first champion"):
+        assert told in form["body"]
+    assert {user["id"] for user in form["assigned_users"]} == {ANNA, BORIS, TRAINER}
+
+    assert release.answer(STRANGER, "approve_first") == 403, "a validator whom the policy does not name"
+    assert release.answer("admin", "approve_first") == 403, "an administrator of Airflow is no validator"
+    assert release.answer(OWNER, "approve_first") == 403
+    assert release.answer(ANNA, "approve_first", note="as good as it looks") == 200
+    release.ask("approve_second")
+    assert release.champion is None
+    assert release.answer(BORIS, "approve_second") == 200
+    assert set(release.ends("success").values()) == {"success"}
+    assert release.champion == 1
+    assert release.journal == ["requested", "approved", "promoted"]
+    [request] = approvals.requests_of(release.bank, "both", 1)
+    assert [(a.person, a.note) for a in request.answers] == [(ANNA, "as good as it looks"), (BORIS, "")]
+    assert (request.trainer, request.requester) == (TRAINER, OWNER)
+
+
+def test_a_refusal_ends_the_run_and_says_so(runs):
+    release = runs["refused"]
+    release.ask("approve")
+    assert release.answer(ANNA, "approve", "Reject", note="the sample is too old") == 200
+    tasks = release.ends("failed")
+    assert (tasks["approve"], tasks["promote"]) == ("failed", "upstream_failed")
+    assert release.failure("approve")["kind"] == "ApprovalRefused"
+    assert "was refused by anna@bank.example: the sample is too old" in release.failure("approve")["message"]
+    assert release.journal == ["requested", "refused"]
+    assert release.champion is None
+    release.clear("approve")
+    assert release.ends("failed")["approve"] == "failed", "one run asks once: its old form would be shown again"
+
+
+def test_silence_ends_the_run_and_says_so(runs):
+    release = runs["late"]
+    tasks = release.ends("failed")
+    assert (tasks["approve"], tasks["promote"]) == ("failed", "upstream_failed")
+    assert release.failure("approve")["kind"] == "ApprovalTimedOut"
+    assert "timed out: 0 of 1 approvals" in release.failure("approve")["message"]
+    assert release.journal == ["requested", "timed_out"]
+    assert release.champion is None
+
+
+def test_a_gate_failure_ends_the_run_and_nobody_is_asked(runs):
+    release = runs["weak"]
+    assert release.ends("failed") == {"judge": "failed", "approve": "upstream_failed", "promote": "upstream_failed"}
+    assert release.failure("judge")["kind"] == "GatesFailed"
+    assert release.journal == []
+    assert release.champion is None
+
+
+def test_who_trained_cannot_approve_but_another_can_afterwards(runs):
+    release = runs["own"]
+    release.ask("approve")
+    assert release.answer(TRAINER, "approve") == 200, "named by the policy, so Airflow takes it"
+    release.ends("failed")
+    failure = release.failure("approve")
+    assert failure["kind"] == "Blocked"
+    assert f"{TRAINER} trained it and may not approve it" in failure["message"]
+    assert release.journal == ["requested"]
+    release.clear("approve")
+    release.ask("approve")
+    assert release.answer(ANNA, "approve") == 200
+    release.ends("success")
+    assert release.champion == 1
+
+
+def test_marking_the_task_as_success_promotes_nothing(runs):
+    release = runs["marked"]
+    release.ask("approve")
+    release.mark_success("approve")
+    tasks = release.ends("failed")
+    assert (tasks["approve"], tasks["promote"]) == ("success", "failed")
+    assert "0 of 1 approvals are recorded" in release.failure("promote")["message"]
+    assert release.journal == ["requested"]
+    assert release.champion is None
+
+
+def test_other_files_than_those_approved_are_not_promoted(runs):
+    """Approve A, then ship B: the version's files are exchanged after the permit was given."""
+    release = runs["swapped"]
+    release.ask("approve")
+    approve_by_hand(release)
+    other = mlflow_store.version(release.bank, "both", 1).tags["vigil.artefact_digest"]
+    with mlflow_store._answers(release.bank) as client:
+        client.set_model_version_tag("swapped", "1", "vigil.artefact_digest", other)
+    release.mark_success("approve")
+    assert release.ends("failed")["promote"] == "failed"
+    assert "names files" in release.failure("promote")["message"]
+    assert release.champion is None
+
+
+def test_an_expired_permit_promotes_nothing(runs):
+    release = runs["stale"]
+    release.ask("approve")
+    approve_by_hand(release)
+    with database.transaction(release.bank) as connection:
+        database.execute(connection, "ALTER TABLE vigil.permit DISABLE TRIGGER permit_append_only")
+        past = "SET granted_at = now() - interval '31 days', expires = now() - interval '1 day'"
+        database.execute(connection, f"UPDATE vigil.permit {past} WHERE model = 'stale' AND kind = 'approval'")
+        database.execute(connection, "ALTER TABLE vigil.permit ENABLE TRIGGER permit_append_only")
+    release.mark_success("approve")
+    assert release.ends("failed")["promote"] == "failed"
+    assert "expired on" in release.failure("promote")["message"]
+    assert release.champion is None
+
+
+def test_no_end_but_the_promoted_one_is_green(runs):
+    states = {name: release.ends(expected(name)) for name, release in runs.items()}
+    assert {name for name, tasks in states.items() if tasks["promote"] == "success"} == {"both", "own"}
+    lines = (runs["both"].bank.home / "failures.jsonl").read_text().splitlines()
+    failed = {json.loads(line)["model"] for line in lines}
+    assert failed >= {"refused", "late", "weak", "marked", "swapped", "stale"}
+
+
+def expected(name: str) -> str:
+    return "success" if name in ("both", "own") else "failed"
+
+
+def approve_by_hand(release: Release) -> None:
+    [request] = approvals.open_requests(release.bank, release.model)
+    assert approvals.answer(release.bank, request.request_no, ANNA, "approve", "", "tests").ended == "granted"
