@@ -137,6 +137,8 @@ class EmbeddedPostgres:
         for name in DATABASES:
             if name not in existing:
                 self._psql(f'CREATE DATABASE "{name}"')
+        # A login of its own, as a sandbox has, gets nowhere it was not let in; these are made open to everybody.
+        self._psql(f"REVOKE ALL ON DATABASE {', '.join((*DATABASES, 'postgres', 'template1'))} FROM PUBLIC")
 
     def _psql(self, statement: str) -> str:
         port = self._port_file.read_text().strip()
