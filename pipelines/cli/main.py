@@ -15,6 +15,7 @@ from pipelines.cli import (  # noqa: F401 - each adds its commands to the applic
     files,
     judge,
     registry,
+    registry_rehearsal,
     sandbox,
     stack,
     steps,

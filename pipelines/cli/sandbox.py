@@ -51,7 +51,7 @@ def refresh(name: Name, by: By) -> None:
 
 @commands.command()
 def drop(name: Name, by: By) -> None:
-    """Remove a sandbox: login, databases and its tables in the lake. Its home folder stays, without the password."""
+    """Remove a sandbox: login, databases, its tables in the lake, and what its commands kept in its home."""
     from pipelines import sandbox
 
     with machine() as settings:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import database
-from pipelines.contracts import DataFault
+from pipelines import database, objects
+from pipelines.contracts import Blocked, DataFault
 from pipelines.lake import local_folder, sandbox_prefix
 from pipelines.settings import Settings
 
@@ -82,19 +83,47 @@ PLACES = (
     *("environment", "project", "sources", "database_url", "lake_url", "lake_read_url", "mlflow_tracking_uri"),
     *("mlflow_artifacts", "token_key_file", "data_docs", "anchors"),
 )
+_KEPT = ("vigil.env", "anchors", "cache", "data_docs", "mlflow", "scratch", "secrets")
 
 
 def write_file(place: Place, password: str) -> None:
     """Write `<home>/vigil.env`, readable by its owner only: it holds the password of the sandbox's login."""
     settings = place.settings(password)
     lines = [
-        f"# Sandbox {place.name}. Written by `python -m pipelines sandbox`; here this file wins over the environment.",
+        f"{_title(place)}Written by `python -m pipelines sandbox`; here this file wins over the environment.",
         *(f"VIGIL_{name.upper()}={_quoted(str(getattr(settings, name)))}" for name in PLACES),
     ]
     local_folder(place.home)
     place.file.touch(mode=0o600)
     place.file.chmod(0o600)
     place.file.write_text("\n".join(lines) + "\n")
+
+
+def clear(place: Place) -> None:
+    """Remove what commands of this sandbox keep in its home, and its lake prefix when that is a folder.
+
+    The anchors must go with the journal they are of: a new sandbox of the name would find them and raise the alarm.
+
+    Raises Blocked, and removes nothing, when such things are in the home and no sandbox of this name made them.
+    """
+    kept = [part for part in _KEPT if (place.home / part).exists()]
+    if not kept:
+        return
+    if not place.file.is_file() or not place.file.read_text().startswith(_title(place)):
+        raise Blocked(
+            f"the folder {place.home} holds {', '.join(kept)} of something else than sandbox {place.name}. Nothing was made "
+            "or removed. Name another folder with --home."
+        )
+    if not objects.is_s3(place.lake):
+        shutil.rmtree(place.lake, ignore_errors=True)
+    for part in kept:  # the file that says whose they are comes last
+        if (place.home / part).is_dir():
+            shutil.rmtree(place.home / part)
+    place.file.unlink()
+
+
+def _title(place: Place) -> str:
+    return f"# Sandbox {place.name}. "
 
 
 def _quoted(value: str) -> str:

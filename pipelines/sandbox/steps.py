@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,12 +9,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipelines import database, objects
+from pipelines import database
 from pipelines.contracts import Blocked, DataFault, Value
 from pipelines.database import Connection
 from pipelines.registry.persons import person
 from pipelines.sandbox import content, login
-from pipelines.sandbox.place import Place, write_file
+from pipelines.sandbox.place import Place, clear, write_file
 from pipelines.settings import Settings
 
 
@@ -59,15 +58,17 @@ def create(settings: Settings, name: str, *, by: str, home: Path | None = None) 
                 f"the sandbox {name} is there already. Nothing was changed. See: python -m pipelines sandbox list"
             )
         login.require_allowed(admin)
+        clear(place)
         login.remove(admin, place)
         try:
             password = login.make(admin, place)
+            write_file(place, password)
             content.migrate(place)
             content.number_apart(place.settings(password))
-            write_file(place, password)
             records, champions = _filled(place, password)
         except BaseException:
             login.remove(admin, place)
+            clear(place)
             raise
         made = _note(guard, place, "created", by)
     return made.model_copy(update={"records": records, "champions": champions, "isolated": True})
@@ -92,18 +93,16 @@ def refresh(settings: Settings, name: str, *, by: str) -> SandboxState:
 
 
 def drop(settings: Settings, name: str, *, by: str) -> SandboxState:
-    """Remove a sandbox: login, databases, the file with its password, and its lake prefix when that is a folder.
+    """Remove a sandbox: login, databases, what its commands kept in its home, and its lake prefix when that is a folder.
 
-    The rest of its home folder is a person's and stays. Raises Blocked when there is no such sandbox.
+    Whatever else is in its home is a person's and stays. Raises Blocked when there is no such sandbox.
     """
     by = person(by)
     _require_production(settings)
     with _alone(settings, name) as guard, database.outside_transactions(settings.database_url) as admin:
         place = _there(settings, guard, name)
         login.remove(admin, place)
-        place.file.unlink(missing_ok=True)
-        if not objects.is_s3(place.lake):
-            shutil.rmtree(place.lake, ignore_errors=True)
+        clear(place)
         return _note(guard, place, "dropped", by)
 
 

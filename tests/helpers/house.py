@@ -22,11 +22,8 @@ NIGHT = MONTHS[-1]
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL of its own: in the session's everybody may connect to every test's database."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("cluster"))
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("cluster"), lasting=False)
     server.start()
-    for setting in ("fsync", "full_page_writes"):
-        as_administrator(server, f"ALTER SYSTEM SET {setting} = off")
-    as_administrator(server, "SELECT pg_reload_conf()")
     as_administrator(server, "CREATE ROLE vigil_investigator NOLOGIN")
     as_administrator(server, "CREATE ROLE vigil_sar_officer NOLOGIN")
     as_administrator(server, "CREATE ROLE house LOGIN CREATEROLE CREATEDB PASSWORD 'house'")

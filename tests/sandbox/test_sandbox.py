@@ -255,17 +255,20 @@ def test_a_half_made_sandbox_is_made_anew_and_a_dropped_one_leaves_no_way_in(
     assert (made.isolated, made.champions) == (True, {"loans": "version 1"})
     assert Path(made.lake).parent.name == "sandbox"
     Path(made.lake).mkdir(parents=True)
+    (made.home / "notes.txt").write_text("a person's")
     with pytest.raises(Blocked, match="there already"):
         sandbox.create(house, "bert", by=ENGINEER)
     dropped = sandbox.drop(house, "bert", by=ENGINEER)
     assert dropped.action == "dropped"
-    assert not (home_of(house, "bert") / "vigil.env").exists()
+    assert [path.name for path in home_of(house, "bert").iterdir()] == ["notes.txt"]
     assert not Path(made.lake).exists()
     left = "SELECT rolname AS n FROM pg_roles UNION ALL SELECT datname FROM pg_database"
     assert not [name for (name,) in as_administrator(cluster, left) if name.endswith("bert")]
     assert "bert" not in {s.name for s in sandbox.listed(house)}
     with pytest.raises(DataFault, match="no sandbox bert"):
         sandbox.drop(house, "bert", by=ENGINEER)
+    assert sandbox.create(house, "bert", by=ENGINEER).isolated
+    sandbox.drop(house, "bert", by=ENGINEER)
 
 
 def test_where_everybody_may_connect_no_sandbox_is_made(house: Settings, cluster: EmbeddedPostgres) -> None:
@@ -285,6 +288,13 @@ def test_a_login_that_may_not_make_one_is_told_what_to_grant(house: Settings, cl
             sandbox.create(house, "carl", by=ENGINEER)
     finally:
         as_administrator(cluster, "ALTER ROLE house CREATEROLE CREATEDB")
+
+
+def test_a_folder_with_things_of_something_else_is_not_taken(house: Settings, tmp_path: Path) -> None:
+    (tmp_path / "mlflow").mkdir()
+    with pytest.raises(Blocked, match="holds mlflow of something else than sandbox carl"):
+        sandbox.create(house, "carl", by=ENGINEER, home=tmp_path)
+    assert (tmp_path / "mlflow").is_dir()
 
 
 @pytest.mark.parametrize("name", ["", "Anna", 'a"; DROP DATABASE vigil', "9a", "a-b", "a" * 41])
