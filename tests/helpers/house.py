@@ -26,9 +26,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgr
     server.start()
     as_administrator(server, "CREATE ROLE vigil_investigator NOLOGIN")
     as_administrator(server, "CREATE ROLE vigil_sar_officer NOLOGIN")
+    as_administrator(server, "CREATE ROLE vigil_fairness NOLOGIN")
     as_administrator(server, "CREATE ROLE house LOGIN CREATEROLE CREATEDB PASSWORD 'house'")
     as_administrator(
-        server, "GRANT vigil_investigator, vigil_sar_officer TO house WITH ADMIN OPTION, SET FALSE, INHERIT FALSE"
+        server,
+        "GRANT vigil_investigator, vigil_sar_officer, vigil_fairness TO house WITH ADMIN OPTION, SET FALSE, INHERIT FALSE",
     )
     for name in ("vigil", "mlflow"):
         as_administrator(server, f"ALTER DATABASE {name} OWNER TO house")
