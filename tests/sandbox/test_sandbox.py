@@ -18,8 +18,8 @@ from small_night import population_record
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from pipelines import database, features, mlflow_store, quality, sandbox, scoring, tokens
-from pipelines.contracts import Blocked, DataFault
+from pipelines import database, features, mlflow_store, quality, sandbox, scoring, tokens, validation
+from pipelines.contracts import Blocked, DataFault, Verdict
 from pipelines.lake import Lake
 from pipelines.registry import champion
 from pipelines.sandbox.place import PLACES
@@ -85,7 +85,7 @@ def changed_project(house: Settings, folder: Path) -> Path:
     return folder
 
 
-def test_what_is_learnt_scored_and_published_in_a_sandbox_stays_there(
+def test_what_is_learnt_judged_scored_and_published_in_a_sandbox_stays_there(
     anna: SandboxState, own: Settings, house: Settings, tmp_path: Path
 ) -> None:
     before = state_of(house)
@@ -99,6 +99,12 @@ def test_what_is_learnt_scored_and_published_in_a_sandbox_stays_there(
         ("scorecard", "1"),
         ("catboost", None),
     ]
+    report = validation.judge(own.model_copy(update={"project": project}), model, 2, AS_OF)
+    assert report.champion_version == 1, "the copied champion is what it is compared with"
+    assert {v.verdict for v in report.verdicts if v.gate == "champion"} <= {Verdict.PASS, Verdict.FAIL}
+    fairness = {v.metric: v.verdict for v in report.verdicts if v.gate == "fairness"}
+    assert {v for metric, v in fairness.items() if metric != "prohibited_inputs"} == {Verdict.NOT_ASSESSABLE}
+    assert database.rows(own, "SELECT count(*) AS n FROM vigil.gate_run")[0]["n"] == 1
     features.build(own, model, NIGHT)
     quality.check_features(own, model, NIGHT).require_passed()
     scoring.score(own, model, NIGHT)
