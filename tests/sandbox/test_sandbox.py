@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -19,6 +20,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from pipelines import database, features, mlflow_store, quality, sandbox, scoring, tokens, validation
+from pipelines.cli.main import main
 from pipelines.contracts import Blocked, DataFault, Verdict
 from pipelines.lake import Lake
 from pipelines.registry import champion
@@ -233,6 +235,25 @@ def test_the_champion_is_there_to_be_compared_with_and_a_second_is_not_bootstrap
     assert champion(own, model).permit.kind == "bootstrap"
     with pytest.raises(Blocked, match="this is a sandbox"):
         sandbox.create(own, "other", by=ENGINEER)
+
+
+def test_an_engineer_lists_them_on_the_command_line(
+    anna: SandboxState, house: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in PLACES:
+        monkeypatch.setenv(f"VIGIL_{name.upper()}", str(getattr(house, name)))
+    monkeypatch.setenv("VIGIL_HOME", str(house.home))
+    get_settings.cache_clear()
+    try:
+        assert main(["sandbox", "list", "--json"]) == 0
+        listed = json.loads(capsys.readouterr().out)
+        assert (listed["name"], listed["home"], listed["isolated"]) == ("anna", str(anna.home), True)
+        assert main(["sandbox", "drop", "--name", "nobody", "--by", ENGINEER]) == 2
+        assert "no sandbox nobody" in capsys.readouterr().err
+        assert main(["sandbox", "create", "--name", "anna", "--by", "erik"]) == 2
+        assert "is no person" in capsys.readouterr().err
+    finally:
+        get_settings.cache_clear()
 
 
 def test_refresh_brings_what_production_took_in_since_and_another_password(
