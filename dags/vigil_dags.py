@@ -43,7 +43,10 @@ POOL = {
     "score": "vigil_compute",
     "train": "vigil_train",
     "release": "vigil_release",
+    "rehearsal": "vigil_compute",
+    "rollback": "vigil_release",
 }
+_READY = ("rehearsal", "rollback")  # nobody should have to look for the switch when a rollback is needed
 _FOLLOWS = ("features", "score", "release")
 _NOTE = "failure"
 _log = logging.getLogger(__name__)
@@ -62,10 +65,12 @@ def generate(
     *,
     params: Mapping[str, Param] | None = None,
     waits: Callable[[Model], timedelta] = no_wait,
+    dated: bool = True,
 ) -> dict[str, DAG]:
     """The DAG `<model>_<part>` of every model, or only the one that a worker is about to run.
 
-    `params` are asked for beside the business date; `waits` is how long a run may wait for persons beside its work.
+    `params` are asked for beside the business date; `waits` is how long a run may wait for persons beside its work. A DAG
+    that is not `dated` has no business date.
 
     A model file that cannot be used does not take the others down: its DAG stays visible, tagged `broken`, and fails
     with the file's error; for ingest every midnight, so that a night that cannot start is heard.
@@ -77,8 +82,9 @@ def generate(
         dag_id = re.sub(r"[^\w.-]", "_", f"{name}_{part}")
         if wanted not in (None, dag_id):
             continue
+        asked = ({"business_date": _business_date_param()} if dated else {}) | dict(params or {})
         try:
-            dags[dag_id] = _model_dag(load_model(folder, name), part, doc, schedule, wire, params or {}, waits)
+            dags[dag_id] = _model_dag(load_model(folder, name), part, doc, schedule, wire, asked, waits)
         except Exception as fault:  # noqa: BLE001 - whatever is wrong with one model stays with that model
             dags[dag_id] = _broken_dag(dag_id, part, name, f"{type(fault).__name__}: {fault}")
     return dags
@@ -132,6 +138,25 @@ def step(body: Callable[[Settings, Model, date], Any]) -> Any:
             context["outlet_events"][asset].add_partitions(day.isoformat())
         return _as_json(result)
 
+    return _named(run, body)
+
+
+def act(body: Callable[..., Any]) -> Any:
+    """A task made from a function of (settings, model, context, values of earlier tasks), for work that has no business date.
+
+    Its values go to XCom as JSON, and its error is noted where the failure callback finds it.
+    """
+
+    def run(name: str, *given: Any) -> Any:
+        context = get_current_context()
+        with noting_failure(context):
+            settings = get_settings()
+            return _as_json(body(settings, load_model(settings.models, name), context, *given))
+
+    return _named(run, body)
+
+
+def _named(run: Callable[..., Any], body: Callable[..., Any]) -> Any:
     run.__name__, run.__qualname__, run.__module__ = body.__name__, body.__qualname__, body.__module__
     run.__doc__ = body.__doc__
     return task(run)
@@ -202,7 +227,8 @@ def report_failure(context: Any) -> None:
     model, part = failure.split_dag_id(context["dag"].dag_id)
     note = ti.xcom_pull(task_ids=ti.task_id, key=_NOTE) if ti else None
     try:
-        day = business_date(context, load_model(settings.models, model).schedule.timezone)
+        zone = load_model(settings.models, model).schedule.timezone
+        day = None if part in failure.UNDATED else business_date(context, zone)
     except (DataFault, KeyError):
         day = None
     failed = failure.Failure(
@@ -239,10 +265,10 @@ def _model_dag(
         catchup=False,
         max_active_runs=1,
         # One switch: ingest. Were a DAG that follows paused, the night would end there without a word.
-        is_paused_upon_creation=False if part in _FOLLOWS else None,
+        is_paused_upon_creation=False if part in (*_FOLLOWS, *_READY) else None,
         dagrun_timeout=2 * limit + waits(model),
         tags=[model.name, model.domain, f"tier-{model.tier}", *model.tags],
-        params={"business_date": _business_date_param(), **params},
+        params=params,
         on_failure_callback=report_failure,
         auto_register=False,
         default_args={

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import psycopg2
+from psycopg2.extensions import encrypt_password
 from sqlalchemy import Connection as Connection
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
@@ -25,6 +26,7 @@ from pipelines.settings import Settings
 MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 7_314_001
 _COPY_BYTES = 1 << 20
+_COPY_ROWS = 5_000
 
 
 @lru_cache(maxsize=8)
@@ -74,6 +76,37 @@ def execute_many(connection: Connection, statement: str, parameters: Sequence[Ma
     """Run one statement for each set of parameters inside the caller's transaction."""
     if parameters:
         connection.execute(text(statement), [dict(p) for p in parameters])
+
+
+@contextmanager
+def outside_transactions(url: str) -> Iterator[Connection]:
+    """A connection whose statements commit one by one, for what PostgreSQL refuses in a transaction (CREATE DATABASE)."""
+    try:
+        with engine(url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+    except (OperationalError, InterfaceError) as error:
+        raise _broken(url) from error
+
+
+def password_verifier(connection: Connection, login: str, password: str) -> str:
+    """What PostgreSQL keeps of a password; given this instead, it never reads the password, nor does its log."""
+    return str(encrypt_password(password, login, scope=_raw(connection), algorithm="scram-sha-256"))
+
+
+def copy_rows(origin: Settings, connection: Connection, table: str, where: str = "true", **parameters: Any) -> int:
+    """Copy rows of a table of another database of Vigil into the same table here, with the numbers they have there.
+
+    Both tables have the same columns, by migration; the rows are added inside the caller's transaction. Returns how many.
+    """
+    query = f"SELECT row_to_json(t)::text AS row FROM {table} t WHERE {where}"
+    found = [row["row"] for row in rows(origin, query, **parameters)]
+    for start in range(0, len(found), _COPY_ROWS):
+        execute(
+            connection,
+            f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM json_populate_recordset(NULL::{table}, :rows)",
+            rows=f"[{','.join(found[start : start + _COPY_ROWS])}]",
+        )
+    return len(found)
 
 
 def lock(connection: Connection, name: str) -> None:
@@ -184,6 +217,12 @@ def migrate(settings: Settings) -> None:
 def sibling_url(url: str, name: str) -> str:
     """The URL of another database on the same server, for the same user."""
     return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def login_url(url: str, login: str, password: str, name: str) -> str:
+    """The URL of a database on the same server, for another login."""
+    other = make_url(url).set(username=login, password=password, database=name)
+    return other.render_as_string(hide_password=False)
 
 
 class _Stream:

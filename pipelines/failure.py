@@ -13,6 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 STEPS = ("ingest", "features", "score", "train", "release")
+UNDATED = {"rehearsal": "rehearse", "rollback": "champion"}  # command that shows where one is
 MATERIALISE = "materialise"  # readers of scores do not wait for it
 RAISE_ALERTS = "raise_alerts"  # nor for this: the scores are published before
 KILLED = "killed"
@@ -59,6 +60,8 @@ def split_dag_id(dag_id: str) -> tuple[str, str]:
 def next_command(step: str, task: str | None, model: str, business_date: date | None) -> str:
     """What on-call types after removing the cause; without a business date, what shows the missing ones. A release is
     begun again by who asked for it; on-call sees which requests are open."""
+    if step in UNDATED:
+        return f"python -m pipelines registry {UNDATED[step]} --model {model}"
     if business_date is None:
         return f"python -m pipelines status --model {model}"
     if step == "release":

@@ -8,6 +8,7 @@ on S3 through an Arrow dataset, because DuckDB's `delta` and `httpfs` extensions
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +22,14 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
-from pipelines.contracts import ConnectionBroken, DataFault
+from pipelines.contracts import Blocked, ConnectionBroken, DataFault
 from pipelines.settings import Settings
 
 PARTITION = "business_date"
+INGESTED = ("landing", "quarantine", "source")
+SANDBOXES = "sandbox"
+
+_SANDBOX = re.compile(r"[a-z][a-z0-9_]*")
 
 # A task that waits longer for a bucket is better tried again by the scheduler, which says so.
 _S3_PATIENCE = {"connect_timeout": "10s", "timeout": "60s", "max_retries": "3", "retry_timeout": "60s"}
@@ -82,10 +87,16 @@ class Slice:
 
 
 class Lake:
-    """The Delta tables under one folder or s3:// prefix."""
+    """The Delta tables under one folder or s3:// prefix. In a sandbox `source/` is production's, to be read only.
+
+    Raises Blocked when a sandbox is pointed at anything but a prefix of its own below production's lake.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._root = settings.lake_url.rstrip("/")
+        self._read_root = settings.lake_read_url.rstrip("/")
+        if settings.environment == "sandbox":
+            _require_own_prefix(self._root, self._read_root)
         self._options = _s3_options() if self.on_s3 else None
 
     @property
@@ -94,7 +105,7 @@ class Lake:
 
     def uri(self, table: str) -> str:
         """Where a table is."""
-        return f"{self._root}/{table}"
+        return f"{self._read_root if self._is_borrowed(table) else self._root}/{table}"
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
         """The table at a version, the newest by default. Raises DataFault when it does not exist."""
@@ -146,6 +157,7 @@ class Lake:
         A reader sees the old rows or the new ones. Zero rows empty the date. Returns the version of the commit. The table's
         schema grows by new columns; a changed type raises DataFault, for Delta would cast 1.5 to the integer 1.
         """
+        self._require_writable(table)
         exists = self.version(table) is not None
         if exists:
             _require_same_types(table, self.open(table), rows.schema)
@@ -192,6 +204,17 @@ class Lake:
         else:
             _scan_files(connection, name, delta, wanted)
 
+    def _is_borrowed(self, table: str) -> bool:
+        return bool(self._read_root) and table.startswith("source/")
+
+    def _require_writable(self, table: str) -> None:
+        area, *below = table.split("/")
+        if self._read_root and (area in INGESTED or not below or {"", ".", ".."} & {area, *below}):
+            raise Blocked(
+                f"lake table {table} is not a sandbox's to write: what sources deliver is taken in by production alone, and "
+                f"everything else stays below {self._root}. Nothing was written."
+            )
+
     def _scan_dataset(
         self, connection: duckdb.DuckDBPyConnection, name: str, delta: DeltaTable, wanted: list[str] | None
     ) -> None:
@@ -223,6 +246,20 @@ class Lake:
     def files(self, table: str, version: int | None = None) -> list[str]:
         """The Parquet files of a version."""
         return self.open(table, version).file_uris()
+
+
+def sandbox_prefix(lake_url: str, name: str) -> str:
+    """Where the tables of a sandbox are: below production's lake, so that one rule of a bucket's policy covers them."""
+    return f"{lake_url.rstrip('/')}/{SANDBOXES}/{name}"
+
+
+def _require_own_prefix(root: str, read_root: str) -> None:
+    name = root.rsplit("/", 1)[-1]
+    if not read_root or not _SANDBOX.fullmatch(name) or root != sandbox_prefix(read_root, name):
+        raise Blocked(
+            f"this is a sandbox, but its lake {root} is no sandbox prefix of production's lake {read_root or '(not set)'}. "
+            "Nothing was read or written. Let a platform engineer run: python -m pipelines sandbox refresh"
+        )
 
 
 def _spill_folder(settings: Settings) -> str:

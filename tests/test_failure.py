@@ -72,6 +72,8 @@ def test_only_our_own_messages_leave_the_process():
         ("score", "raise_alerts", date(2026, 6, 30), "python -m pipelines raise-alerts --model m --date 2026-06-30"),
         ("ingest", "land", None, "python -m pipelines status --model m"),
         ("release", "promote", date(2026, 6, 30), "python -m pipelines registry requests --model m"),
+        ("rehearsal", "rehearse", None, "python -m pipelines registry rehearse --model m"),
+        ("rollback", "rollback", None, "python -m pipelines registry champion --model m"),
     ],
 )
 def test_the_next_command_fits_the_step(step, task, business_date, command):

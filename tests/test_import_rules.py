@@ -31,7 +31,7 @@ STEPS = (
     "aml",
 )
 CORE = ("contracts", "settings", "spec", "lake", "database", "objects", "tokens", "mlflow_store", "completion")
-ON_TOP = ("night", "release", "report", "cli", "stack", "__main__")
+ON_TOP = ("night", "release", "report", "cli", "sandbox", "stack", "__main__")
 
 OWNERS = {
     "deltalake": ["pipelines/lake.py"],

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.contracts import ConnectionBroken, DataFault
+from pipelines.contracts import Blocked, ConnectionBroken, DataFault
 from pipelines.lake import Lake, connect
 from pipelines.settings import Settings
 
@@ -35,6 +35,27 @@ def lake(machine: Settings) -> Lake:
 def rows(day: date, *numbers: int, **columns: Any) -> pa.Table:
     dates = pa.array([day] * len(numbers), pa.date32())
     return pa.table({"number": pa.array(numbers, pa.int64()), **columns, "business_date": dates})
+
+
+def test_a_sandbox_reads_what_production_took_in_and_writes_below_its_own_prefix(machine: Settings, lake: Lake) -> None:
+    lake.replace_date(TABLE, FIRST, rows(FIRST, 1, 2))
+    inside = machine.model_copy(
+        update={
+            "environment": "sandbox",
+            "lake_url": f"{machine.lake_url}/sandbox/anna",
+            "lake_read_url": machine.lake_url,
+        }
+    )
+    sandbox = Lake(inside)
+    assert read(inside, sandbox) == [(FIRST, 1), (FIRST, 2)]
+    batches = sandbox.batches(TABLE, FIRST, ["number"], version=0, batch_rows=10)
+    assert sum(batch.num_rows for batch in batches) == 2
+    with pytest.raises(Blocked, match="not a sandbox's to write"):
+        sandbox.replace_date(TABLE, SECOND, rows(SECOND, 3))
+    assert lake.dates(TABLE) == [FIRST]
+    sandbox.replace_date("features/accounts", FIRST, rows(FIRST, 7))
+    assert lake.version("features/accounts") is None
+    assert lake.version("sandbox/anna/features/accounts") == 0
 
 
 def read(machine: Settings, lake: Lake, columns: str = "business_date, number", **scan: Any) -> list[tuple[Any, ...]]:

@@ -15,5 +15,6 @@ psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbn
 CREATE ROLE vigil_investigator NOLOGIN;
 CREATE ROLE vigil_sar_officer NOLOGIN;
 CREATE ROLE vigil_fairness NOLOGIN;
+REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 GRANT vigil_investigator, vigil_sar_officer, vigil_fairness TO vigil WITH ADMIN OPTION, SET FALSE, INHERIT FALSE;
 SQL

@@ -17,6 +17,8 @@ from pipelines.cli import (  # noqa: F401 - each adds its commands to the applic
     registry,
     registry_approvals,
     registry_import,
+    registry_rehearsal,
+    sandbox,
     stack,
     steps,
 )

@@ -55,9 +55,9 @@ def bootstrap(settings: Settings, model: Model, versions: Sequence[int]) -> None
 
 
 def _require_demo(settings: Settings, model: Model) -> None:
-    if settings.environment != "demo":
+    if settings.environment not in ("demo", "sandbox"):
         raise Blocked(
-            f"model {model.name}: a bootstrap permit exists in the demo environment only; this is "
+            f"model {model.name}: a bootstrap permit exists in the demo environment and in a sandbox only; this is "
             f"{settings.environment}. A first champion needs the approval of {model.owner} and {model.validator}."
         )
 

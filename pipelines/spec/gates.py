@@ -204,9 +204,11 @@ class Review(Strict):
         every_days: by tier, the longest time between reviews.
         overdue, expired_permit: `stop` scoring, or `warn` and open an incident.
         after_psi: a published batch whose PSI reaches it makes a review due at once.
+        rollback_seconds: how long a rollback may take when it is rehearsed.
     """
 
     every_days: dict[Tier, Annotated[int, Field(ge=1)]]
     overdue: Literal["stop", "warn"]
     expired_permit: Literal["stop", "warn"]
     after_psi: Annotated[float, Field(gt=0)]
+    rollback_seconds: Annotated[float, Field(gt=0)]

@@ -28,13 +28,17 @@ class EmbeddedPostgres:
     """One cluster in one folder. `start` and `stop` are idempotent; a crash leaves a cluster that starts again.
 
     It keeps its port for as long as nobody else takes it. One process at a time may call `start` or `stop`: lease.py.
+
+    Args:
+        lasting: False for a cluster that is thrown away: it does not wait for the disk, and may not survive a power cut.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lasting: bool = True) -> None:
         self._folder = folder = folder.resolve()
         self._data = folder / "data"
         self._password_file = folder / "password"
         self._port_file = folder / "port"
+        self._lasting = lasting
         self._launched: subprocess.Popen[bytes] | None = None
         self.log = folder / "postgres.log"
 
@@ -121,6 +125,8 @@ class EmbeddedPostgres:
             raise DataFault(f"PostgreSQL could not create {self._data}: {done.stderr.strip()[-400:]}")
         with (self._data / "postgresql.conf").open("a") as conf:
             conf.write("max_connections = 200\nshared_buffers = 256MB\nmax_wal_size = 4GB\n")
+            if not self._lasting:
+                conf.write("fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n")
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes], port: int) -> None:
         ready = [_binary("pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
@@ -137,6 +143,8 @@ class EmbeddedPostgres:
         for name in DATABASES:
             if name not in existing:
                 self._psql(f'CREATE DATABASE "{name}"')
+        # A login of its own, as a sandbox has, gets nowhere it was not let in; these are made open to everybody.
+        self._psql(f"REVOKE ALL ON DATABASE {', '.join((*DATABASES, 'postgres', 'template1'))} FROM PUBLIC")
 
     def _psql(self, statement: str) -> str:
         port = self._port_file.read_text().strip()

@@ -14,7 +14,8 @@ from pipelines.settings import REPOSITORY
 from pipelines.spec import load_model, load_policy
 
 DAGS = REPOSITORY / "dags"
-PARTS = ("ingest", "features", "score", "train", "release")
+PARTS = ("ingest", "features", "score", "train", "release", "rehearsal", "rollback")
+UNDATED = ("rehearsal", "rollback")
 HEALTHY = ("credit_default", "aml_customer", "on_request")
 
 TOPOLOGY = {
@@ -23,6 +24,8 @@ TOPOLOGY = {
     "score": ["score", "publish", "raise_alerts"],
     "train": ["build_history", "train"],
     "release": ["judge", "approve_first", "approve_second", "promote"],
+    "rehearsal": ["rehearse"],
+    "rollback": ["standing", "rollback"],
 }
 ONLY_AML = ("raise_alerts",)
 HELPERS = ("vigil_dags", "vigil_approval")
@@ -76,8 +79,8 @@ def test_one_run_at_a_time_and_no_catchup(dag):
 
 
 def test_only_what_starts_a_night_or_a_training_waits_for_a_person(dag):
-    follows = part_of(dag) in ("features", "score", "release")
-    expected = False if follows else None
+    ready = part_of(dag) in ("features", "score", "release", *UNDATED)
+    expected = False if ready else None
     assert dag.is_paused_upon_creation is expected, "an asset's event makes no run of a paused DAG: dags/vigil_dags.py"
 
 
@@ -117,7 +120,7 @@ def test_every_param_is_described(dag):
     for name in dag.params:
         param = dag.params.get_param(name)
         assert param.description, f"dags/vigil_dags.py: param {name} has no description"
-        limits = {"version": ("minimum", 1)}
+        limits = {"version": ("minimum", 1), "reason": ("minLength", 10)}
         key, value = limits.get(name, ("format", "date"))
         assert param.schema.get(key) == value, f"dags/vigil_dags.py: param {name} takes anything"
 
@@ -139,7 +142,7 @@ def test_a_task_is_named_after_the_step_function_it_calls(part):
         node.name: {inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)}
         for node in tree.body
         if isinstance(node, ast.FunctionDef)
-        and any(isinstance(d, ast.Name) and d.id == "step" for d in node.decorator_list)
+        and any(isinstance(d, ast.Name) and d.id in ("step", "act") for d in node.decorator_list)
     }
     assert sorted(steps) == sorted(t for t in TOPOLOGY[part] if not t.startswith("approve")), f"dags/{part}.py"
     for name, used in steps.items():
@@ -169,6 +172,19 @@ def test_dags_are_joined_by_assets(bag, project):
             "score": {contracts.features_asset(name)},
             "release": {contracts.champion_asset(name)},
         }, "the schedule() of dags/features.py, dags/score.py and dags/release.py"
+
+
+def test_a_rollback_waits_for_a_person_and_is_rehearsed_every_week(bag, project):
+    for name in HEALTHY:
+        button, weekly = bag.dags[f"{name}_rollback"], bag.dags[f"{name}_rehearsal"]
+        assert not button.timetable.can_be_scheduled, "dags/rollback.py: only a person rolls back"
+        assert set(button.params) == {"reason"}, "dags/rollback.py: a rollback has a reason and no business date"
+        assert not button.params.get_param("reason").has_value, (
+            "dags/rollback.py: nobody gives the reason but the person"
+        )
+        *_, weekday = weekly.timetable.expression.split()
+        assert weekday.isdigit(), "dags/rehearsal.py: a rollback is rehearsed once a week"
+        assert not weekly.params
 
 
 def test_every_awaited_asset_is_written_by_one_task(bag):

@@ -215,8 +215,16 @@ def night(
 
 def _population(settings: Settings, business_date: date, rows: int, quarantined: int) -> Manifest:
     source = pa.table({"row": range(rows), "business_date": pa.repeat(business_date, rows)})
+    Lake(settings).replace_date("source/accounts", business_date, source)
+    return population_record(settings, MODEL.population, business_date, rows, quarantined)
+
+
+def population_record(
+    settings: Settings, source: str, business_date: date, rows: int, quarantined: int = 0
+) -> Manifest:
+    """What ingest remembers of a source that is in the lake: landed, judged and published at its newest version."""
     manifest = Manifest(
-        source=MODEL.population,
+        source=source,
         business_date=business_date,
         state=IngestState.PUBLISHED,
         file_digests={},
@@ -225,14 +233,14 @@ def _population(settings: Settings, business_date: date, rows: int, quarantined:
         rows_quarantined=quarantined,
         quarantine_reasons={"bad": quarantined},
         control_totals={},
-        lake_version=Lake(settings).replace_date("source/accounts", business_date, source),
+        lake_version=Lake(settings).version(f"source/{source}"),
         late=False,
     )
-    record_verdict(settings, _verdict("landing/accounts", business_date, manifest.lake_version, True), "0" * 64)
+    record_verdict(settings, _verdict(f"landing/{source}", business_date, manifest.lake_version, True), "0" * 64)
     with database.transaction(settings) as connection:
         record_landing(connection, manifest, "0" * 64, "0" * 64)
-        landing = landed(connection, MODEL.population, business_date)
-        verdict = newest_verdict(connection, "landing/accounts", business_date)
+        landing = landed(connection, source, business_date)
+        verdict = newest_verdict(connection, f"landing/{source}", business_date)
         record_publication(connection, manifest, landing.landing_no, verdict.verdict_no)
     return manifest
 

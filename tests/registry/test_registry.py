@@ -92,7 +92,7 @@ def test_a_bootstrap_is_not_repeated_once_persons_have_decided(bank: Settings) -
 
 
 def test_outside_demo_nobody_is_bootstrapped(bank: Settings) -> None:
-    with pytest.raises(Blocked, match=r"demo environment only.*owner@bank.example and validator@bank.example"):
+    with pytest.raises(Blocked, match=r"a sandbox only.*owner@bank.example and validator@bank.example"):
         bootstrap(bank.model_copy(update={"environment": "production"}), MODEL, [1])
     assert permits(bank) == []
 

@@ -158,8 +158,9 @@ def _inventory() -> None:
             model        text NOT NULL,
             from_version integer,
             to_version   integer,
-            ok           boolean NOT NULL,
-            seconds      double precision NOT NULL,
+            outcome      text NOT NULL CHECK (outcome IN ('passed', 'failed', 'not_possible')),
+            ok           boolean GENERATED ALWAYS AS (outcome = 'passed') STORED,
+            seconds      double precision CHECK ((outcome = 'passed') <= (seconds IS NOT NULL)),
             message      text NOT NULL,
             at           timestamptz NOT NULL DEFAULT now()
         )""")

@@ -1,0 +1,3 @@
+"""Fixtures of the sandbox tests."""
+
+from house import cluster, house  # noqa: F401
