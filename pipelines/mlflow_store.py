@@ -91,6 +91,12 @@ def log_run(settings: Settings, model: str, record: RunRecord) -> str:
     return run_id
 
 
+def log_folder(settings: Settings, run_id: str, folder: Path, place: str) -> None:
+    """Put the files of a local folder into an existing run as `<place>/`; files of the same name are replaced."""
+    with _answers(settings) as client:
+        client.log_artifacts(run_id, str(folder), place)
+
+
 def register_version(settings: Settings, model: str, run_id: str, tags: Mapping[str, str]) -> StoredVersion:
     """Register the run's model folder as the next version of `model`, without any alias."""
     with _answers(settings) as client:
@@ -143,6 +149,15 @@ def download_artefact(settings: Settings, stored: StoredVersion, target: Path) -
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _answers(settings) as client:
         return Path(client.download_artifacts(stored.run_id, MODEL_FOLDER, str(target)))
+
+
+def download_folder(settings: Settings, run_id: str, place: str, target: Path) -> Path | None:
+    """Copy the folder `place` of a run below `target` and return it; None when the run has no such folder."""
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _answers(settings) as client:
+        if not any(entry.path == place for entry in client.list_artifacts(run_id)):
+            return None
+        return Path(client.download_artifacts(run_id, place, str(target)))
 
 
 def run_metrics(settings: Settings, run_id: str) -> dict[str, float]:

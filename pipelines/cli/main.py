@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from pipelines.cli import aml, feast, files, registry, registry_approvals, stack, steps  # noqa: F401 - each adds its commands
+from pipelines.cli import (  # noqa: F401 - each adds its commands
+    aml,
+    feast,
+    files,
+    registry,
+    registry_approvals,
+    registry_inventory,
+    stack,
+    steps,
+)
 from pipelines.cli.app import app, shared, shared_options_first
 from pipelines.contracts import VigilError
 

@@ -7,6 +7,7 @@ remedy. Unknown keys are refused with the closest known name; thresholds have no
 from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import Strict, closest
+from pipelines.spec.documentation import SECTIONS, DocumentationMap, Framework, Heading, Section
 from pipelines.spec.gates import (
     GATES,
     Approvals,
@@ -26,6 +27,7 @@ from pipelines.spec.gates import (
 from pipelines.spec.loading import (
     load_activity_limits,
     load_contract,
+    load_documentation_map,
     load_model,
     load_network_limits,
     load_policy,
@@ -50,6 +52,7 @@ from pipelines.spec.typologies import Condition, EvidenceFilter, Typology, Typol
 
 __all__ = [
     "GATES",
+    "SECTIONS",
     "ActivityLimits",
     "AlertLimits",
     "Approvals",
@@ -58,14 +61,17 @@ __all__ = [
     "Column",
     "Condition",
     "Contract",
+    "DocumentationMap",
     "Domain",
     "EvidenceFilter",
     "Expectation",
     "Fairness",
     "Feature",
     "FilesLocation",
+    "Framework",
     "Freshness",
     "Gate",
+    "Heading",
     "Label",
     "Measuring",
     "Model",
@@ -80,6 +86,7 @@ __all__ = [
     "Scenario",
     "Schedule",
     "ScoringLimits",
+    "Section",
     "Shift",
     "StampedRule",
     "Strict",
@@ -93,6 +100,7 @@ __all__ = [
     "closest",
     "load_activity_limits",
     "load_contract",
+    "load_documentation_map",
     "load_model",
     "load_network_limits",
     "load_policy",

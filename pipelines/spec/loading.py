@@ -15,6 +15,7 @@ from pipelines.settings import REPOSITORY
 from pipelines.spec.activity import ActivityLimits
 from pipelines.spec.alerting import AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes
 from pipelines.spec.base import Strict, closest
+from pipelines.spec.documentation import DocumentationMap, Framework, Heading
 from pipelines.spec.gates import (
     Approvals,
     Approvers,
@@ -41,6 +42,7 @@ LoadedFile = TypeVar("LoadedFile", bound=Strict)
 
 _PARTS: dict[type[BaseModel], tuple[type[BaseModel], ...]] = {
     TypologyPack: (Typology, Condition, EvidenceFilter),
+    DocumentationMap: (Framework, Heading),
     NetworkLimits: (FanLimits, ChainLimits, PassThroughLimits, ExposureLimits),
     PolicyFile: (
         *(TrainingLimits, ScoringLimits, AlertLimits, BelowTheLine, CaseLimits, EvidenceLimits, KnownOutcomes),
@@ -51,6 +53,7 @@ _PAGES: dict[type[Strict], str] = {
     Contract: "docs/contracts.md",
     TypologyPack: "docs/training.md",
     NetworkLimits: "docs/aml_network.md",
+    DocumentationMap: "docs/fairness.md",
 }
 _PARTS_OF_OTHERS = (Column, Feature, Label, Training, Validation, Schedule, Volume, Freshness, FilesLocation)
 
@@ -109,6 +112,12 @@ def load_network_limits(folder: Path, name: str) -> NetworkLimits:
     """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
     limits = _load(NetworkLimits, _file_named(folder, name, "policy"))
     return _named_as_its_file(limits, limits.policy, folder, name)
+
+
+def load_documentation_map(folder: Path, name: str = "documentation") -> DocumentationMap:
+    """Read `<folder>/<name>.yaml`. Raises DataFault with file, key and remedy."""
+    found = _load(DocumentationMap, _file_named(folder, name, "documentation map"))
+    return _named_as_its_file(found, found.name, folder, name)
 
 
 def model_names(folder: Path) -> list[str]:
