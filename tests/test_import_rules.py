@@ -46,6 +46,8 @@ OWNERS = {
     "mlflow": ["pipelines/mlflow_store.py"],
     "great_expectations": ["pipelines/quality/gx.py"],
     "catboost": ["pipelines/training/catboost_model.py"],
+    "cyclonedx": ["pipelines/validation/documents/sbom.py"],
+    "fpdf": ["pipelines/validation/documents/print.py"],
     "psutil": ["pipelines/stack/postgres.py", "pipelines/stack/processes.py", "pipelines/stack/state.py"],
     "httpx": ["pipelines/stack/airflow_api.py", "pipelines/stack/services.py"],
 }

@@ -13,7 +13,17 @@ from pipelines.cli import (  # noqa: F401 - each adds its commands
     feast,
     files,
     registry,
+from pipelines.cli import (  # noqa: F401 - each adds its commands
+    aml,
+    feast,
+    files,
+    registry,
     registry_approvals,
+    registry_evidence,
+    registry_inventory,
+    stack,
+    steps,
+)
     registry_inventory,
     stack,
     steps,
