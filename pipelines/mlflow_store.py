@@ -156,6 +156,15 @@ def download_artefact(settings: Settings, stored: StoredVersion, target: Path) -
         return Path(client.download_artifacts(stored.run_id, MODEL_FOLDER, str(target)))
 
 
+def download_folder(settings: Settings, run_id: str, place: str, target: Path) -> Path | None:
+    """Copy the folder `place` of a run below `target` and return it; None when the run has no such folder."""
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _answers(settings) as client:
+        if not any(entry.path == place for entry in client.list_artifacts(run_id)):
+            return None
+        return Path(client.download_artifacts(run_id, place, str(target)))
+
+
 def run_metrics(settings: Settings, run_id: str) -> dict[str, float]:
     """The metrics of a run."""
     with _answers(settings) as client:

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
         token_key_file: file with the HMAC key that turns ids into tokens; created only in the demo environment.
         anchors: folder or s3:// prefix, outside the database, that holds the hash of each journal entry; empty means
             `<home>/anchors`. Whoever may write to the database should not be able to write there.
+        evidence: folder or s3:// prefix of the evidence packs; empty means `<home>/evidence`.
         chunk_rows: rows held in memory at once by streaming steps.
         duckdb_memory: DuckDB's memory limit per process.
         links: addresses of pages beside Airflow by name, shown in its menu: VIGIL_LINKS='{"Data Docs": "https://…"}'.
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     token_key_file: Path = home_folder() / "secrets" / "token.key"
     data_docs: Path = home_folder() / "data_docs"
     anchors: str = ""
+    evidence: str = ""
     chunk_rows: int = 131_072
     duckdb_memory: str = "2GB"
     duckdb_threads: int = 2
@@ -97,6 +99,11 @@ class Settings(BaseSettings):
     def anchor_root(self) -> str:
         """Where the anchors of the journal are, without a slash at the end."""
         return (self.anchors or str(self.home / "anchors")).rstrip("/")
+
+    @property
+    def evidence_root(self) -> str:
+        """Where the evidence packs are, without a slash at the end."""
+        return (self.evidence or str(self.home / "evidence")).rstrip("/")
 
     @property
     def typology_folders(self) -> tuple[Path, ...]:

@@ -50,6 +50,8 @@ OWNERS = {
     "onnx": ["pipelines/training/onnx_model.py"],
     "onnxruntime": ["pipelines/training/onnx_model.py"],
     "skops": ["pipelines/training/skops_model.py"],
+    "cyclonedx": ["pipelines/validation/documents/sbom.py"],
+    "fpdf": ["pipelines/validation/documents/print.py"],
     "psutil": ["pipelines/stack/postgres.py", "pipelines/stack/processes.py", "pipelines/stack/state.py"],
     "httpx": ["pipelines/stack/airflow_api.py", "pipelines/stack/services.py"],
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cached_property
 
 from pipelines import features, ingest, quality, registry
 from pipelines.contracts import Blocked, FeatureSnapshot, fingerprint
 from pipelines.registry import RegisteredVersion
+from pipelines.registry.oversight import require_reviewed
 from pipelines.settings import Settings
 from pipelines.spec import Model, Policy, load_policy
 
@@ -50,11 +51,12 @@ def pin(settings: Settings, model: Model, business_date: date) -> BatchInputs:
     """Take the champion, its permit, the checked features and the landing counts as they are now.
 
     Raises:
-        Blocked: no permitted champion, no features, features that were not checked or did not pass, or features older than
-            the last publication of their population.
+        Blocked: the model's review is overdue and its policy says `stop`, no permitted champion, no features, features that
+            were not checked or did not pass, or features older than the last publication of their population.
         DataFault: the model's policy is not in force on the date.
     """
     policy = load_policy(settings.policies, model.policy).require_in_force(business_date)
+    require_reviewed(settings, model, policy, datetime.now(UTC).date())
     champion = registry.champion(settings, model)
     snapshot = _checked_features(settings, model, business_date)
     landed = ingest.manifest(settings, model.population, business_date)

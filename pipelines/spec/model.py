@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from pipelines.spec.base import Email, Name, PackName, Strict
 
+Sentence = Annotated[str, Field(min_length=10)]
 Algorithm = Literal["catboost", "scorecard", "combined"]
 
 
@@ -132,6 +133,8 @@ class Model(Strict):
         policy: policy pack in policies/ that holds the limits.
         typologies: typology pack in policies/ that the algorithm `combined` scores by. Left out of what is written where a
             model has none, so that the records of such models stay as they were.
+        assumptions, limits: what the model takes for granted and what it is not for, a sentence each, for its documents.
+            Left out of what is written where a model states none.
     """
 
     name: Name
@@ -152,6 +155,8 @@ class Model(Strict):
     training: Training
     schedule: Schedule
     tags: tuple[str, ...] = ()
+    assumptions: tuple[Sentence, ...] = Field(default=(), exclude_if=lambda sentences: not sentences)
+    limits: tuple[Sentence, ...] = Field(default=(), exclude_if=lambda sentences: not sentences)
 
     @model_validator(mode="after")
     def _consistent(self) -> Model:
