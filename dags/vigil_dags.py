@@ -162,6 +162,18 @@ def _named(run: Callable[..., Any], body: Callable[..., Any]) -> Any:
     return task(run)
 
 
+def of_no_model(body: Callable[[Settings], Any]) -> Any:
+    """A task made from a function of the settings alone, for work on all models at once."""
+
+    def run() -> Any:
+        with noting_failure(get_current_context()):
+            return _as_json(body(get_settings()))
+
+    run.__name__, run.__qualname__, run.__module__ = body.__name__, body.__qualname__, body.__module__
+    run.__doc__ = body.__doc__
+    return task(run)
+
+
 @contextmanager
 def noting_failure(context: Any) -> Iterator[None]:
     """Leave an error where the failure callback finds it."""

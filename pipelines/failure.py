@@ -16,6 +16,7 @@ STEPS = ("ingest", "features", "score", "train", "release")
 UNDATED = {"rehearsal": "rehearse", "rollback": "champion"}  # command that shows where one is
 MATERIALISE = "materialise"  # readers of scores do not wait for it
 RAISE_ALERTS = "raise_alerts"  # nor for this: the scores are published before
+REGISTRY = "registry"  # of no model: looks after all of them
 KILLED = "killed"
 _MESSAGE_CHARACTERS = 2_000
 
@@ -62,6 +63,8 @@ def next_command(step: str, task: str | None, model: str, business_date: date | 
     begun again by who asked for it; on-call sees which requests are open."""
     if step in UNDATED:
         return f"python -m pipelines registry {UNDATED[step]} --model {model}"
+    if step == REGISTRY:
+        return f"python -m pipelines registry {(task or 'verify').replace('_', '-')}"
     if business_date is None:
         return f"python -m pipelines status --model {model}"
     if step == "release":

@@ -27,6 +27,7 @@ MODEL_FOLDER = "model"
 REPORT_FOLDER = "report"
 DOCUMENTS_FOLDER = "documents"
 _MOST_VERSIONS = 10_000
+_MODELS_IN_A_PAGE = 500
 _OUTSIDE = ("mlflow", "boto3", "botocore", "requests", "urllib3")  # mlflow lets the artefact store's own errors through
 
 
@@ -135,6 +136,19 @@ def get_aliases(settings: Settings, model: str) -> dict[str, int]:
     with _answers(settings) as client:
         named = client.search_registered_models(f"name = '{model}'")
         return {alias: int(number) for m in named for alias, number in m.aliases.items()}
+
+
+def all_aliases(settings: Settings) -> dict[str, dict[str, int]]:
+    """Alias to version number, of every model that was ever registered."""
+    found: dict[str, dict[str, int]] = {}
+    token = None
+    with _answers(settings) as client:
+        while True:
+            page = client.search_registered_models(max_results=_MODELS_IN_A_PAGE, page_token=token)
+            found |= {m.name: {alias: int(number) for alias, number in m.aliases.items()} for m in page}
+            token = page.token
+            if not token:
+                return found
 
 
 def set_alias(settings: Settings, model: str, alias: str, number: int) -> None:

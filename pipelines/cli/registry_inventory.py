@@ -31,6 +31,26 @@ def inventory(date_: Day = None) -> None:
 
 
 @registry_app.command()
+def watch(date_: Day = None) -> None:
+    """Look at every model: open incidents of overdue reviews, expired permits and unreadable files, resolve what recovered."""
+    from pipelines.registry import oversight
+
+    with machine() as settings:
+        output.show(oversight.watch(settings, day(date_) or today()))
+
+
+@registry_app.command()
+def check_aliases() -> None:
+    """Find aliases in MLflow that are not where the journal says; 3 when there is one. Moves nothing."""
+    from pipelines.registry import oversight
+
+    with machine() as settings:
+        found = oversight.check_aliases(settings)
+        output.show(found)
+        oversight.require_aliases(found)
+
+
+@registry_app.command()
 def review(
     outcome: Annotated[
         Literal["fit", "fit_with_conditions", "unfit"],

@@ -9,6 +9,8 @@ from pipelines.registry import approval_records, approvals
 from pipelines.registry.approval_records import ApprovalRequest
 from pipelines.settings import Settings
 from pipelines.spec import Model
+from pipelines.validation.comparison import Comparison
+from pipelines.validation.page import summary
 
 _DIGEST_SHOWN = 12
 
@@ -19,7 +21,7 @@ def form(settings: Settings, model: Model, request: ApprovalRequest) -> str:
     earlier = [r for r in approvals.requests_of(settings, model.name, request.version) if r.ended == "refused"]
     parts = (
         _subject(model, request),
-        *_comparison(comparison),
+        _comparison(comparison),
         _gates(report),
         *_refusals(earlier),
         _bound_to(settings, request),
@@ -36,9 +38,10 @@ def _subject(model: Model, request: ApprovalRequest) -> str:
     )
 
 
-def _comparison(stored: str | None) -> Iterable[str]:
+def _comparison(stored: str | None) -> str:
     if stored is None:
-        yield "### Comparison\n\nNo comparison was stored with the gate report."
+        return "### Comparison\n\nThere was nothing to compare this version with."
+    return f"### Comparison\n\n{summary(Comparison.model_validate_json(stored))}"
 
 
 def _gates(report: GateReport) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from datetime import UTC, date, datetime
 
-from pipelines import completion, database, mlflow_store
-from pipelines.contracts import Blocked, DataFault, GateReport, Value
-from pipelines.registry import approval_records, approvals
+from pipelines import completion, database, mlflow_store, validation
+from pipelines.contracts import Blocked, DataFault, Value
+from pipelines.registry import approvals
 from pipelines.registry.approval_records import ApprovalRequest, Say
 from pipelines.registry.approvals import ApprovalRefused, ApprovalTimedOut
 from pipelines.registry.persons import is_person
@@ -16,6 +16,7 @@ from pipelines.release.form import form
 from pipelines.settings import Settings
 from pipelines.spec import Model
 from pipelines.training.register import TRAINER_TAG
+from pipelines.validation.documents import evidence_pack
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Promoted(Value):
     request_no: int
     permit_no: int
     replaced: int | None
-    evidence_digest: str | None
+    evidence_digest: str
 
 
 def version_of(settings: Settings, model: Model, business_date: date, asked: int | None = None) -> int:
@@ -97,7 +98,7 @@ def requester(settings: Settings, model: Model, version: int, started_by: str) -
 
 def judge(settings: Settings, model: Model, version: int) -> Judged:
     """Compare with the champion and apply the rules in force today. Raises GatesFailed, by rule, unless every one holds."""
-    report = _report(settings, model, version, datetime.now(UTC).date())
+    report = validation.judge(settings, model, version, datetime.now(UTC).date())
     if not report.passed:
         told = "; ".join(f"{v.rule}{f' [{v.segment}]' if v.segment else ''}: {v.evidence}" for v in report.blocking)
         raise GatesFailed(
@@ -181,7 +182,7 @@ def promote(settings: Settings, model: Model, version: int, business_date: date)
     """
     request = approvals.require_granted(settings, model, version)
     permit_no = approvals.require_permit_of(settings, model, request).permit_no
-    evidence = _evidence(settings, model, version)
+    evidence = evidence_pack(settings, model, version).digest
     promote_version(
         settings,
         model,
@@ -201,18 +202,6 @@ def promote(settings: Settings, model: Model, version: int, business_date: date)
         replaced=request.expected_champion,
         evidence_digest=evidence,
     )
-
-
-def _report(settings: Settings, model: Model, version: int, on: date) -> GateReport:
-    with database.transaction(settings) as connection:
-        run = approval_records.newest_gate_run(connection, model.name, version, model.policy)
-    if run is None:
-        raise Blocked(f"model {model.name} version {version} was not judged.")
-    return run.report
-
-
-def _evidence(settings: Settings, model: Model, version: int) -> str | None:
-    return None
 
 
 def _end(request: ApprovalRequest, next_step: str) -> Blocked:

@@ -12,12 +12,12 @@ from lender import AS_OF, HONEST, MODEL, new_lender
 
 from pipelines import training
 from pipelines.settings import REPOSITORY, Settings
-from pipelines.spec import Model, load_model
+from pipelines.spec import GATES, Model, load_model
 from pipelines.stack.postgres import EmbeddedPostgres
 
 ANNA, BORIS, STRANGER = "anna@bank.example", "boris@bank.example", "stranger@bank.example"
 TRAINER, OWNER = "trainer@bank.example", "owner@bank.example"
-LOGINS = dict.fromkeys((ANNA, BORIS, STRANGER), "validator") | {TRAINER: "trainer", OWNER: "trainer"}
+LOGINS = dict.fromkeys((ANNA, BORIS, STRANGER, TRAINER), "validator") | {OWNER: "trainer"}
 VALIDATORS = [ANNA, BORIS, TRAINER]
 POLICIES = {
     "two": {"wait_hours": 1, "needed": 2},
@@ -74,6 +74,10 @@ def _write_policy(settings: Settings, name: str, *, wait_hours: float, needed: i
         "valid_days": 30,
         "tiers": {1: {"needed": needed, "validators": VALIDATORS}},
     }
-    policy["rules"] = [{"gate": "discrimination", "metric": "auc", "at_least": min_auc, "source": "tests"}]
+    others = [gate for gate in GATES if gate != "discrimination"]
+    policy["rules"] = [
+        {"gate": "discrimination", "metric": "auc", "at_least": min_auc, "source": "tests"},
+        *({"gate": g, "metric": "noted", "at_least": 0, "effect": "record", "source": "tests"} for g in others),
+    ]
     (settings.project / "policies").mkdir(exist_ok=True)
     (settings.project / "policies" / f"{name}.yaml").write_text(yaml.safe_dump(policy))

@@ -29,7 +29,14 @@ PIXEL = bytes.fromhex(
 )
 
 
-def verdict(gate: str, metric: str, observed: float | None, outcome: Verdict, segment: str = "") -> GateVerdict:
+def verdict(
+    gate: str,
+    metric: str,
+    observed: float | None,
+    outcome: Verdict,
+    segment: str = "",
+    evidence: str = "600 rows, 95 events",
+) -> GateVerdict:
     return GateVerdict(
         gate=gate,
         metric=metric,
@@ -40,7 +47,7 @@ def verdict(gate: str, metric: str, observed: float | None, outcome: Verdict, se
         limit="at least 0.6",
         verdict=outcome,
         effect="block",
-        evidence="600 rows, 95 events",
+        evidence=evidence,
         rule=f"internal/{gate}.{metric}",
         policy="internal",
         policy_version="2026.1",
@@ -64,6 +71,7 @@ def judge(settings: Settings, model: Model, version: int) -> tuple[int, str]:
             verdict("discrimination", "auc", 0.7142, Verdict.PASS),
             verdict("fairness", "impact_ratio", 0.9321, Verdict.PASS, "sex female"),
             verdict("fairness", "impact_ratio", None, Verdict.NOT_ASSESSABLE, "citizenship XX"),
+            verdict("stability", "psi", 0.01, Verdict.PASS, evidence="a month more; " * 1_000),
         ),
     )
     compared = {

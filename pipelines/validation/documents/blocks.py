@@ -94,9 +94,7 @@ class Section:
     @property
     def missing(self) -> bool:
         """Whether the section has nothing to show."""
-        return all(isinstance(block, Missing | Text) for block in self.blocks) and any(
-            isinstance(block, Missing) for block in self.blocks
-        )
+        return self.partly and not any(isinstance(block, Bullets | Facts | Table | Picture) for block in self.blocks)
 
     @property
     def partly(self) -> bool:
