@@ -89,12 +89,15 @@ def promote(
     by: By,
     model: ModelName = None,
 ) -> None:
-    """Make an approved version champion, if the champion is still the expected one. Safe to repeat."""
+    """Make an approved version champion, with its evidence pack, if the champion is still the expected one. Safe to repeat."""
     from pipelines import registry
+    from pipelines.validation.documents import evidence_pack
 
     with machine() as settings:
         chosen = chosen_model(settings, model)
-        done = registry.promote(settings, chosen, version, expected_champion=_expected(expect), by=by)
+        expected = _expected(expect)
+        evidence = evidence_pack(settings, chosen, version).digest
+        done = registry.promote(settings, chosen, version, expected_champion=expected, evidence_digest=evidence, by=by)
     how = "was champion already" if done.already else "is champion"
     _say(
         done,

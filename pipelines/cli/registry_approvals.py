@@ -9,6 +9,7 @@ import typer
 from pipelines.cli import output
 from pipelines.cli.app import ModelName, chosen_model, machine
 from pipelines.cli.registry_app import registry_app
+from pipelines.contracts import Blocked
 
 By = Annotated[str, typer.Option("--by", metavar="EMAIL", help="Who does this: a person's e-mail address.")]
 
@@ -56,9 +57,17 @@ def answer(
     by: By,
     note: Annotated[str, typer.Option("--note", help="Why; kept with the answer.")] = "",
 ) -> None:
-    """Approve or refuse. The approval that completes the number needed gives the permit; a refusal closes the request."""
+    """Approve or refuse. The approval that completes the number needed gives the permit; a refusal closes the request.
+
+    Not in production: nobody is logged in on a command line, so there answers are given in Airflow alone.
+    """
     from pipelines.registry import approvals
 
     with machine() as settings:
+        if settings.environment == "production":
+            raise Blocked(
+                f"request {request}: a command line does not know who types, so in production an answer is given in Airflow, by "
+                "the person who is logged in. Nothing was recorded. See docs/approval.md."
+            )
         said = approvals.answer(settings, request, by, "approve" if approve else "refuse", note, _PLACE)
         output.show(said)
