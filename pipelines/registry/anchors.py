@@ -61,13 +61,15 @@ class Kept(Value):
 
 @contextmanager
 def journalled(settings: Settings) -> Iterator[database.Connection]:
-    """A transaction whose journal entries are anchored as soon as it has committed.
-
-    A store that does not answer undoes nothing: it is logged, and the next entry or the daily anchoring puts what is
-    missing.
-    """
+    """A transaction whose journal entries are anchored as soon as it has committed; see `keep_up`."""
     with database.transaction(settings) as connection:
         yield connection
+    keep_up(settings)
+
+
+def keep_up(settings: Settings) -> None:
+    """Anchor the newest entries. A store that does not answer undoes nothing: it is logged, and the next entry or the daily
+    anchoring puts what is missing. An anchor of another entry is logged as an alarm and stays."""
     try:
         put_newest(settings)
     except Blocked as alarm:

@@ -8,7 +8,7 @@ from pipelines import mlflow_store
 from pipelines.contracts import Blocked, DataFault, Value
 from pipelines.registry import journal
 from pipelines.registry.alignment import align
-from pipelines.registry.anchors import journalled, require_agreeing_head
+from pipelines.registry.anchors import journalled, keep_up, require_agreeing_head
 from pipelines.registry.permits import Permit, permit_numbered, require_permit
 from pipelines.registry.persons import person, reasoned
 from pipelines.registry.soundness import require_sound
@@ -69,6 +69,7 @@ def rollback(
     done = _done_before(settings, model, held, why, who, expected_champion)
     if done is not None:
         if not dry_run:
+            keep_up(settings)
             align(settings, model)
         return done
     present = _require_champion(model, now, expected_champion)

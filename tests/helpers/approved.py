@@ -112,9 +112,11 @@ def permitted(
     return given
 
 
-def approved(settings: Settings, version: int, *, days: float = 30, model: Model = MODEL) -> Permit:
+def approved(
+    settings: Settings, version: int, *, days: float = 30, expected: int | None = None, model: Model = MODEL
+) -> Permit:
     """The whole way: gates passed, one validator asked and agreed, permit given."""
     gate_run = judged(settings, version, model=model)
-    request_no = asked(settings, version, gate_run, model=model)
+    request_no = asked(settings, version, gate_run, expected=expected, model=model)
     answered(settings, request_no)
     return permitted(settings, version, gate_run, request_no, days=days, model=model)

@@ -20,7 +20,7 @@ from dying import (
 )
 from small_night import MODEL
 
-from pipelines import database, scoring
+from pipelines import database, registry, scoring
 from pipelines.settings import Settings
 
 DAY = date(2026, 6, 30)
@@ -34,8 +34,32 @@ _LOOK = """
 STEPS: dict[str, Callable[[Settings], object]] = {
     "score": lambda settings: scoring.score(settings, MODEL, DAY),
     "publish": lambda settings: scoring.publish(settings, MODEL, DAY),
+    "promote": lambda settings: promote(settings),
+    "rollback": lambda settings: roll_back(settings),
     "ingest": lambda settings: account_source.night(settings, account_source.contract()),
 }
+
+
+def promote(settings: Settings) -> registry.Promotion:
+    """The newest approved version, in place of the one it was approved against."""
+    [newest] = database.rows(
+        settings,
+        "SELECT permit_no, version, expected_champion FROM vigil.permit JOIN vigil.approval_request USING (request_no, "
+        "version) ORDER BY permit_no DESC LIMIT 1",
+    )
+    return registry.promote(
+        settings,
+        MODEL,
+        newest["version"],
+        expected_champion=newest["expected_champion"],
+        permit_no=newest["permit_no"],
+        by="release@bank.example",
+    )
+
+
+def roll_back(settings: Settings) -> registry.Rollback:
+    return registry.rollback(settings, MODEL, reason="killed in a test", by="anna@bank.example", expected_champion=2)
+
 
 SCORE, SHADOW, PUBLISH = "pipelines.scoring.score", "pipelines.scoring.shadow", "pipelines.scoring.publish"
 
@@ -74,7 +98,17 @@ INGEST_PLANTS: dict[str, Plant] = {
     "ingest: before Postgres commits": before_postgres_commits("pipelines.ingest.records", "record_publication"),
 }
 
-PLANTS: dict[str, Plant] = SCORE_PLANTS | PUBLISH_PLANTS | INGEST_PLANTS
+JOURNAL, ALIASES, MLFLOW = "pipelines.registry.journal", "pipelines.registry.alignment", "pipelines.mlflow_store"
+
+REGISTRY_PLANTS: dict[str, Plant] = {
+    "registry: before the entry": before(JOURNAL, "append"),
+    "registry: before Postgres commits": before_postgres_commits(JOURNAL, "append"),
+    "registry: after Postgres committed": after_postgres_committed(JOURNAL, "append"),
+    "registry: before the alias": before(MLFLOW, "set_alias"),
+    "registry: after the alias": after(MLFLOW, "set_alias"),
+}
+
+PLANTS: dict[str, Plant] = SCORE_PLANTS | PUBLISH_PLANTS | INGEST_PLANTS | REGISTRY_PLANTS
 
 
 def look_until_told(settings: Settings, parent: Connection) -> None:

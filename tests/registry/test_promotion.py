@@ -209,3 +209,32 @@ def test_a_permit_on_a_gate_run_that_failed_or_was_changed_is_not_believed(bank:
     with pytest.raises(Blocked, match="no longer the one it was given for"):
         registry.promote(bank, MODEL, 2, expected_champion=1, by=BY)
     assert database.rows(bank, "SELECT count(*) AS n FROM vigil.journal") == [{"n": 1}]
+
+
+@pytest.mark.parametrize("table", ["gate_run", "permit"])
+def test_what_a_champion_rests_on_is_read_again_before_each_batch(bank: Settings, table: str) -> None:
+    approved(bank, 2)
+    registry.promote(bank, MODEL, 2, expected_champion=1, by=BY)
+    change = {
+        "gate_run": (
+            "UPDATE vigil.gate_run SET report = replace(report, '0.71', '0.72')",
+            "no longer the one it was given",
+        ),
+        "permit": (
+            "UPDATE vigil.permit SET expires = expires + interval '1 year'",
+            "no longer the one that its journal",
+        ),
+    }[table]
+    with database.transaction(bank) as connection:
+        database.execute(connection, f"ALTER TABLE vigil.{table} DISABLE TRIGGER {table}_append_only")
+        database.execute(connection, change[0])
+    with pytest.raises(Blocked, match=change[1]):
+        registry.champion(bank, MODEL)
+
+
+def test_a_refusal_that_came_after_the_permit_takes_it_back(bank: Settings) -> None:
+    permit = approved(bank, 2)
+    registry.promote(bank, MODEL, 2, expected_champion=1, by=BY)
+    answered(bank, permit.request_no or 0, "second@bank.example", "refuse")
+    with pytest.raises(Blocked, match=r"which second@bank\.example refused"):
+        registry.champion(bank, MODEL)

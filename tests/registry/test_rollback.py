@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,20 @@ def test_killed_before_the_alias_followed_the_same_rollback_again_finishes_it(
     with pytest.raises(Blocked, match="version 3 was to be rolled back, but version 2 is champion"):
         undo(bank, expected_champion=3, by="boris@bank.example")
     assert [e.kind for e in registry.entries(bank)].count("rolled_back") == 1
+
+
+def test_a_champion_that_changes_while_the_rollback_is_prepared_stops_it(
+    bank: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def promoted_meanwhile(settings: Settings) -> None:
+        monkeypatch.undo()
+        approved(settings, 2)
+        registry.promote(settings, MODEL, 2, expected_champion=3, by=ANNA)
+
+    monkeypatch.setattr(import_module("pipelines.registry.rollback"), "require_agreeing_head", promoted_meanwhile)
+    with pytest.raises(Blocked, match="changed while the rollback was prepared"):
+        undo(bank)
+    assert registry.champion(bank, MODEL).version == 2
 
 
 @pytest.mark.parametrize(("changed", "said"), [({"reason": " "}, "reason is needed"), ({"by": "anna"}, "is no person")])
