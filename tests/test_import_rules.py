@@ -172,6 +172,7 @@ def test_dags_and_plugins_import_lightly_at_module_level(path):
     light = (
         "airflow",
         "vigil_dags",
+        "vigil_approval",
         "pipelines.contracts",
         "pipelines.settings",
         "pipelines.spec",

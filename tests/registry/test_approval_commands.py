@@ -10,7 +10,7 @@ from pipelines.settings import Settings, get_settings
 ANSWER = ("registry", "answer", "--request", "1", "--approve", "--by", "anna@bank.example")
 
 
-@pytest.mark.parametrize(("environment", "code", "said"), [("production", 3, "in Airflow"), ("demo", 2, "request 1")])
+@pytest.mark.parametrize(("environment", "code", "said"), [("production", 3, "in Airflow"), ("demo", 2, "no request")])
 def test_a_command_line_does_not_know_who_types(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,

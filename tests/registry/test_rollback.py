@@ -23,7 +23,7 @@ from pipelines.stack.postgres import EmbeddedPostgres
 
 ANNA = "anna@bank.example"
 DAY = date(2026, 6, 30)
-REVIEW = {"every_days": {3: 100}, "overdue": "warn", "after_psi": 0.25}
+REVIEW = {"every_days": {3: 100}, "overdue": "warn", "after_psi": 0.25, "rollback_seconds": 60}
 
 
 @pytest.fixture

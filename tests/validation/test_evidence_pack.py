@@ -77,7 +77,8 @@ def judge(settings: Settings, model: Model, version: int) -> tuple[int, str]:
     compared = {
         "opponent": {"version": 9, "role": "champion"},
         "rows": 600,
-        "measures": [{"measure": "gini", "difference": 0.0314}],
+        "measures": [{"measure": "gini", "difference": {"value": 0.0314, "low": 0.01, "high": 0.05}}],
+        "equal_approval": {"share": 0.9, "measures": [{"measure": "bad rate", "candidate": {"value": 0.02}}]},
     }
     [row] = database.rows(
         settings,

@@ -168,7 +168,7 @@ def test_outcomes_learnt_by_their_exact_amount_fail_under_noise(inputs: Inputs) 
 def forgiving(features: pa.Table) -> np.ndarray:
     """An absent income is the best income there is."""
     income = numbers(features, "income")
-    return np.where(np.isnan(income), 0.01, 20_000 / (20_000 + income))
+    return np.where(np.isnan(income), 0.01, 20_000 / (20_000 + np.maximum(income, 0)))
 
 
 def test_an_absent_input_that_improves_the_outcome_is_caught_by_review(inputs: Inputs) -> None:

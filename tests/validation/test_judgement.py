@@ -170,4 +170,4 @@ def test_the_real_gates_say_the_same_twice_and_block_what_nobody_compared(house:
     assert len(stored_runs(house)) == 1
     assert {v.gate for v in first.verdicts} == set(GATES)
     stopped = {v.gate for v in first.blocking}
-    assert stopped == {"champion", "fairness", "stress"}  # no opponent, no attributes, and no house among the features
+    assert stopped == {"fairness", "stress"}  # no attributes, and no house among the features
