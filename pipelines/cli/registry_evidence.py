@@ -32,7 +32,7 @@ def evidence(
     output.show(pack)
     if to is not None:
         copy_pack(pack.location, pack.digest, to)
-    place = to or Path(pack.location)
+    place = to or pack.location
     output.note(f"{len(pack.files)} files, all as the digest says. Open {place}/index.html")
     if pack.not_recorded:
         output.note(f"Not recorded: {', '.join(name.replace('_', ' ') for name in pack.not_recorded)}.")
