@@ -14,7 +14,7 @@ from pipelines.validation.documents.words import NONE, counted, interval, moment
 
 _SHOWN = 12
 _VERDICTS = ("measure", "segment", "observed", "limit", "verdict", "effect", "evidence", "source of the limit")
-_WIDTHS = (3, 3, 4, 3, 3, 2, 6, 6)
+_WIDTHS = (4, 4, 4, 3, 3, 2, 6, 6)
 
 
 def gates(records: Records) -> Section:
@@ -25,7 +25,10 @@ def gates(records: Records) -> Section:
     by = Counter(verdict.verdict for verdict in run.report.verdicts)
     result = "passed" if run.report.passed else f"blocked by {counted(len(run.report.blocking), 'verdict')}"
     summary = f"{result}: {by[Verdict.PASS]} pass, {by[Verdict.FAIL]} fail, {by[Verdict.NOT_ASSESSABLE]} not assessable"
-    blocks: list[Block] = [Facts(_facts(run, summary)), *_verdicts(run.report.verdicts)]
+    blocks: list[Block] = [Facts(_facts(run, summary))]
+    if run.report.blocking:
+        blocks.append(_table("What blocks", run.report.blocking, gate=True))
+    blocks += _verdicts(run.report.verdicts)
     others = [other for other in records.gate_runs if other.number != run.number]
     rows = tuple(
         (
@@ -60,21 +63,25 @@ def _facts(run: GateRun, summary: str) -> tuple[tuple[str, str], ...]:
 def _verdicts(verdicts: Iterable[GateVerdict]) -> Iterator[Table]:
     listed = list(verdicts)
     for gate in dict.fromkeys(verdict.gate for verdict in listed):
-        own = [verdict for verdict in listed if verdict.gate == gate]
-        rows = tuple(
-            (
-                spaced(v.metric),
-                v.segment or "everyone",
-                interval(v.observed, v.low, v.high),
-                v.limit,
-                spaced(v.verdict),
-                v.effect,
-                v.evidence or NONE,
-                f"{v.source} (pack {v.rule.partition('/')[0]})",
-            )
-            for v in own
+        yield _table(spaced(gate).capitalize(), [verdict for verdict in listed if verdict.gate == gate])
+
+
+def _table(title: str, verdicts: Iterable[GateVerdict], *, gate: bool = False) -> Table:
+    """Verdicts as rows; `gate` names the gate with the measure, where the title does not."""
+    rows = tuple(
+        (
+            f"{spaced(v.gate)}: {spaced(v.metric)}" if gate else spaced(v.metric),
+            v.segment or "everyone",
+            interval(v.observed, v.low, v.high),
+            v.limit,
+            spaced(v.verdict),
+            v.effect,
+            v.evidence or NONE,
+            f"{v.source} (pack {v.rule.partition('/')[0]})",
         )
-        yield Table(spaced(gate).capitalize(), _VERDICTS, rows, _WIDTHS, verdict=4)
+        for v in verdicts
+    )
+    return Table(title, _VERDICTS, rows, _WIDTHS, verdict=4)
 
 
 def comparison(records: Records) -> Section:

@@ -10,6 +10,7 @@ from pipelines.validation.documents.blocks import Table
 
 NONE = "–"
 _LONGEST_LIST = 60
+_SIDES = ("candidate", "opponent")  # in this order in whatever a comparison gives for both
 
 
 def moment(at: datetime | None) -> str:
@@ -65,7 +66,8 @@ def tables_of(document: dict[str, Any], title: str = "Overview") -> tuple[Table,
         elif _is_part(value) and isinstance(value, dict):
             found += tables_of(value, heading)
         elif _is_part(value):
-            found += [_listed(f"{heading}, {number + 1}", records) for number, records in enumerate(value)]
+            sides = _SIDES if len(value) == len(_SIDES) and document.keys() >= set(_SIDES) else range(1, len(value) + 1)
+            found += [_listed(f"{heading}, {side}", records) for side, records in zip(sides, value, strict=True)]
     return tuple(found)
 
 
