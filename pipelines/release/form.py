@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pipelines.contracts import GateReport, GateVerdict
@@ -51,7 +52,7 @@ def _gates(report: GateReport) -> str:
     for verdict in report.verdicts:
         gates.setdefault(verdict.gate, []).append(verdict)
     counted = [
-        (gate, str(len(found)), str(sum(v.verdict == "pass" for v in found)), _tightest(found))
+        (gate, str(len(found)), str(sum(v.verdict == "pass" for v in found)), _observed(found))
         for gate, found in gates.items()
     ]
     told = _table(("gate", "rules", "passed", "observed"), counted)
@@ -65,9 +66,11 @@ def _gates(report: GateReport) -> str:
     )
 
 
-def _tightest(verdicts: Sequence[GateVerdict]) -> str:
-    """The measures of a gate for everyone, with their limits."""
-    return "; ".join(f"{v.metric} {_number(v.observed)} ({v.limit})" for v in verdicts if not v.segment)
+def _observed(verdicts: Sequence[GateVerdict]) -> str:
+    """The measures of a gate for everyone, with their limits, and how many of a feature or group there are beside them."""
+    overall = [f"{v.metric} {_number(v.observed)} ({v.limit})" for v in verdicts if not v.segment]
+    of_parts = Counter(v.metric for v in verdicts if v.segment)
+    return "; ".join([*overall, *(f"{metric} of {count} parts" for metric, count in sorted(of_parts.items()))])
 
 
 def _refusals(earlier: Sequence[ApprovalRequest]) -> Iterable[str]:

@@ -19,7 +19,7 @@ from pipelines.stack.airflow_home import ADMIN, AirflowHome
 from pipelines.stack.postgres import EmbeddedPostgres
 from pipelines.stack.processes import free_ports, stop_marked
 
-PATIENCE = 240  # seconds, on a machine that does much else besides
+PATIENCE = 400  # seconds, on a machine that does much else besides
 FASTER = {
     "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",

@@ -25,10 +25,7 @@ POLICIES = {
     "hasty": {"wait_hours": 0.002, "needed": 1},  # seven seconds
     "strict": {"wait_hours": 1, "needed": 1, "min_auc": 0.99},
 }
-MODELS = {
-    "both": "two", "refused": "one", "late": "hasty", "own": "one", "marked": "one", "swapped": "one", "stale": "one",
-    "weak": "strict",
-}  # fmt: skip
+MODELS = {"both": "two", "refused": "one", "late": "hasty", "own": "one", "swapped": "one", "weak": "strict"}
 
 
 @pytest.fixture(scope="module")

@@ -112,6 +112,9 @@ def test_a_second_up_says_so_and_changes_nothing(home):
     assert again.returncode == 0
     assert "already" in again.stdout
     assert password(home) in again.stdout
+    for person in ("credit-models", "model-validation", "second-validator"):
+        known = (home / "secrets" / f"airflow_{person}@bank.example.password").read_text()
+        assert f"{person}@bank.example, password {known}" in again.stdout
     assert [c.pid for c in running(home).children] == [c.pid for c in before.children]
 
 
