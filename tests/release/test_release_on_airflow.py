@@ -21,6 +21,8 @@ ANNA, BORIS, STRANGER = "anna@bank.example", "boris@bank.example", "stranger@ban
 TRAINER, OWNER = "trainer@bank.example", "owner@bank.example"
 MODELS = ("both", "refused", "late", "own", "swapped", "weak")
 
+POOL = {"name": "vigil_train", "slots": 3, "description": "", "include_deferred": False}
+
 pytestmark = pytest.mark.timeout(1_200)  # of the first test, which waits for all of Airflow to start
 
 
@@ -89,7 +91,7 @@ class Release:
 @pytest.fixture(scope="module")
 def runs(airflow: Airflow, bank: Settings) -> dict[str, Release]:
     """A release of every model, started by the owner."""
-    airflow.person().send("PATCH", "/pools/vigil_train", {"slots": 3}).raise_for_status()  # judged side by side
+    airflow.person().send("PATCH", "/pools/vigil_train", POOL).raise_for_status()  # judged side by side
     return {name: Release(airflow, bank, name) for name in MODELS}
 
 
