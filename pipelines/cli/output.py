@@ -83,6 +83,8 @@ def advance(bars: Progress, bar: TaskID, said: str) -> None:
 
 
 def _short(name: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, int):

@@ -181,7 +181,10 @@ def _record(found: Record) -> Iterator[str]:
         note = f": {answer.note}" if answer.note else ""
         yield f"  {answer.answer} by {answer.person} ({answer.role}) on {answer.answered_at:{_TIME}} UTC{note}"
     yield f"  evidence pack {found.evidence_digest or 'none'}"
-    yield f"  champion before: {found.previous or 'none'}; approved against: {found.expected or 'none'}"
+    if found.permit_kind == "bootstrap":
+        yield "  approved by nobody: the first versions of a demo enter by bootstrap"
+    against = f"; approved against: {found.expected or 'none'}" if found.kind == "promoted" else ""
+    yield f"  champion before: {found.previous or 'none'}{against}"
 
 
 def _moment(text: str | None) -> datetime:

@@ -114,7 +114,7 @@ def today() -> date:
 def _told(row: dict[str, Any]) -> dict[str, Any]:
     """A line of the inventory as people read it."""
     due = row["review"]
-    overdue = "OVERDUE since " if row["overdue"] else ""
+    overdue = "OVERDUE since " if row["overdue"] == "yes" else ""
     return row | {
         "review_due": due and f"{overdue}{due['on']}: {due['reason']}",
         "permit_expires": row["permit_expires"] and row["permit_expires"][:10],

@@ -196,7 +196,7 @@ def _due(
         return Due(on=since, reason=f"review {review.review_no} found the model unfit", at_once=True)
     if days is None:
         return Due(on=since, reason=f"policy {one.policy.policy} has no rhythm for tier {one.model.tier}", at_once=True)
-    after = "the last review" if review is not None and start == review.at else "the approval"
+    after = "the last review" if review is not None and start == review.at else "the permit"
     by_calendar = Due(on=since + timedelta(days=days), reason=f"{days} days after {after} of {since}")
     if reached is None or reached.on > by_calendar.on:
         return by_calendar

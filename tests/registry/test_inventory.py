@@ -10,10 +10,11 @@ import yaml
 from inventoried import VALIDATOR, project_of, promote, publish, write_model
 
 from pipelines import database
+from pipelines.cli import output, registry_inventory
 from pipelines.contracts import Blocked
 from pipelines.registry import journal, reviews
 from pipelines.registry.incidents import incidents
-from pipelines.registry.inventory import InventoryLine, inventory
+from pipelines.registry.inventory import Due, InventoryLine, inventory
 from pipelines.registry.oversight import require_reviewed, watch
 from pipelines.settings import Settings
 from pipelines.spec import load_model, load_policy
@@ -181,3 +182,11 @@ def test_three_hundred_models_are_answered_in_a_moment(settings: Settings) -> No
     assert sum(line.status == "in_production" for line in found) == 100
     assert sum(line.review is not None and "PSI" in line.review.reason for line in found) == 100
     assert took < 3, f"{took:.1f} s"
+
+
+@pytest.mark.parametrize(("overdue", "begins"), [(False, "2027-01-01: 365 days"), (True, "OVERDUE since 2027-01-01")])
+def test_the_table_calls_overdue_only_what_is(overdue: bool, begins: str) -> None:
+    due = Due(on=date(2027, 1, 1), reason="365 days after the permit of 2026-01-01")
+    line = InventoryLine(model="kept", status="in_production", review=due, overdue=overdue)
+    [row] = output.as_rows([line])
+    assert registry_inventory._told(row)["review_due"].startswith(begins)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pipelines.contracts import Blocked, DataFault, GateReport, GateVerdict, Ver
 from pipelines.registry import journal
 from pipelines.settings import REPOSITORY, Settings
 from pipelines.spec import SECTIONS, Model
-from pipelines.validation.documents import Tampered, copy_pack, evidence_pack, verify_pack
+from pipelines.validation.documents import Tampered, copy_pack, evidence_pack, records, verify_pack
 from pipelines.validation.documents.packing import MANIFEST
 from pipelines.validation.documents.words import tables_of
 
@@ -374,3 +375,20 @@ def test_models_that_state_nothing_keep_their_records() -> None:
     assert "assumptions" not in SMALL.model_dump_json()
     assert "limits" not in SMALL.model_dump_json()
     assert Model.model_validate_json(SMALL.model_dump_json()) == SMALL
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "is_about"),
+    [
+        ("promoted", {"version": 3, "expected_champion": 1}, True),
+        ("rolled_back", {"version": 1, "expected_champion": 3}, True),
+        ("promoted", {"version": 4, "expected_champion": 3}, True),
+        ("promoted", {"version": 4, "expected_champion": 1}, False),
+        ("retired", {}, True),
+    ],
+)
+def test_a_pack_tells_of_the_end_of_its_version_too(kind: str, facts: dict[str, int], is_about: bool) -> None:
+    entry = journal.Entry(
+        entry_no=8, at=datetime.now(UTC), model="m", kind=kind, payload=json.dumps(facts), previous_hash="", hash=""
+    )
+    assert records._about(entry, 3) is is_about

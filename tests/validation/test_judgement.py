@@ -153,8 +153,13 @@ def test_the_command_shows_every_verdict_and_says_by_its_exit_code_whether_they_
     monkeypatch.setattr("pipelines.cli.app.get_settings", lambda: house)
     assert main(["judge", "--model", "loans", "--on", "2026-09-30"]) == 0
     assert [run["version"] for run in stored_runs(house)] == [2]
+    assert "Version 2 passes the gates of internal on 2026-09-30." in capfd.readouterr().out
     measured["stress"] = float("nan")
     assert main(["judge", "--version", "1", "--on", "2026-09-30", "--no-record"]) == BLOCKED
+    few = capfd.readouterr().out
+    assert "internal/stress.number" in few
+    assert "internal/latency.number" not in few
+    assert main(["judge", "--version", "1", "--on", "2026-09-30", "--no-record", "--all"]) == BLOCKED
     said = capfd.readouterr()
     assert all(f"internal/{gate}.number" in said.out for gate in GATES)
     assert "not_assessable" in said.out

@@ -214,7 +214,8 @@ def _without(row: Any, *names: str) -> dict[str, Any]:
 
 
 def _about(entry: Entry, version: int) -> bool:
-    return entry.facts.get("version") == version or entry.kind == "retired"
+    """Whether the entry is about the version, also as the one that another was set against or put in place of."""
+    return version in (entry.facts.get("version"), entry.facts.get("expected_champion")) or entry.kind == "retired"
 
 
 def _kept(settings: Settings, run_id: str) -> dict[str, bytes]:
