@@ -71,6 +71,7 @@ class Place:
                 "token_key_file": self.home / "secrets" / "token.key",
                 "data_docs": self.home / "data_docs",
                 "anchors": str(self.home / "anchors"),
+                "evidence": str(self.home / "evidence"),
             }
         )
 
@@ -81,9 +82,9 @@ class Place:
 
 PLACES = (
     *("environment", "project", "sources", "database_url", "lake_url", "lake_read_url", "mlflow_tracking_uri"),
-    *("mlflow_artifacts", "token_key_file", "data_docs", "anchors"),
+    *("mlflow_artifacts", "token_key_file", "data_docs", "anchors", "evidence"),
 )
-_KEPT = ("vigil.env", "anchors", "cache", "data_docs", "mlflow", "scratch", "secrets")
+_KEPT = ("vigil.env", "anchors", "cache", "data_docs", "evidence", "mlflow", "scratch", "secrets")
 
 
 def write_file(place: Place, password: str) -> None:
