@@ -75,7 +75,7 @@ def test_a_review_is_due_by_the_calendar_of_its_tier(settings: Settings) -> None
     line = line_of(bank, "kept")
     assert line.review is not None
     assert (line.review.on, line.overdue) == (due, False)
-    assert "120 days after the approval" in line.review.reason
+    assert "120 days after the permit" in line.review.reason
     assert not line_of(bank, "kept", due).overdue
     assert line_of(bank, "kept", due + timedelta(days=1)).overdue
 
