@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, date, datetime
 
 from pipelines import completion, database, mlflow_store, validation
-from pipelines.contracts import Blocked, DataFault, Value
+from pipelines.contracts import Blocked, DataFault, GateVerdict, Value
 from pipelines.registry import approvals
 from pipelines.registry.approval_records import ApprovalRequest, Say
 from pipelines.registry.approvals import ApprovalRefused, ApprovalTimedOut
@@ -100,7 +100,7 @@ def judge(settings: Settings, model: Model, version: int) -> Judged:
     """Compare with the champion and apply the rules in force today. Raises GatesFailed, by rule, unless every one holds."""
     report = validation.judge(settings, model, version, datetime.now(UTC).date())
     if not report.passed:
-        told = "; ".join(f"{v.rule}{f' [{v.segment}]' if v.segment else ''}: {v.evidence}" for v in report.blocking)
+        told = "; ".join(map(_broken, report.blocking))
         raise GatesFailed(
             f"model {model.name} version {version} is not fit for use: {told or 'no rule was applied'}. Nobody is asked and "
             f"the champion stays. See python -m pipelines judge --model {model.name} --version {version}"
@@ -202,6 +202,13 @@ def promote(settings: Settings, model: Model, version: int, business_date: date)
         replaced=request.expected_champion,
         evidence_digest=evidence,
     )
+
+
+def _broken(verdict: GateVerdict) -> str:
+    """A rule that did not hold, with what was observed."""
+    observed = "not assessable" if verdict.observed is None else f"{verdict.observed:.4g}"
+    segment = f" [{verdict.segment}]" if verdict.segment else ""
+    return f"{verdict.rule}{segment} {observed}, {verdict.limit} ({verdict.evidence})"
 
 
 def _end(request: ApprovalRequest, next_step: str) -> Blocked:

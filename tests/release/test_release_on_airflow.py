@@ -51,6 +51,24 @@ class Release:
     def answer(self, person: str, task_id: str, choice: str = "Approve", **fields: object) -> int:
         return self.airflow.person(person).answer(self.dag_id, self.run_id, task_id, choice, **fields).status_code
 
+    def settle(self, person: str, task_id: str, choice: str = "Approve", **fields: object) -> str:
+        """Answer and see what becomes of the task. Airflow can lose an answer that comes within seconds of the question (its
+        scheduler has not seen the task park) and asks again, by a retry; then the person answers again."""
+        for _ in range(3):
+            self.ask(task_id)
+            tried = self.tries(task_id)
+            assert self.answer(person, task_id, choice, **fields) == 200
+            self.airflow.wait_for(
+                lambda: self.tasks[task_id] in ("success", "failed") or self.tries(task_id) > tried,  # noqa: B023
+                f"{self.dag_id} {task_id} takes the answer",
+            )
+            if (state := self.tasks[task_id]) in ("success", "failed"):
+                return state
+        pytest.fail(f"{self.dag_id} {task_id} was asked three times")
+
+    def tries(self, task_id: str) -> int:
+        return self.admin.get(f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{task_id}")["try_number"]
+
     def ends(self, state: str) -> dict[str, str]:
         """The tasks of the run, once it has ended."""
         self.airflow.wait_for(
@@ -106,10 +124,10 @@ def test_two_validators_approve_and_the_version_becomes_champion(runs):
     assert release.answer(STRANGER, "approve_first") == 403, "a validator whom the policy does not name"
     assert release.answer("admin", "approve_first") == 403, "an administrator of Airflow is no validator"
     assert release.answer(OWNER, "approve_first") == 403, "who asked has no right to answer anything"
-    assert release.answer(ANNA, "approve_first", note="as good as it looks") == 200
+    assert release.settle(ANNA, "approve_first", note="as good as it looks") == "success"
     release.ask("approve_second")
     assert release.champion is None
-    assert release.answer(BORIS, "approve_second") == 200
+    assert release.settle(BORIS, "approve_second") == "success"
     assert set(release.ends("success").values()) == {"success"}
     assert release.champion == 1
     assert release.journal == ["requested", "approved", "promoted"]
@@ -120,8 +138,7 @@ def test_two_validators_approve_and_the_version_becomes_champion(runs):
 
 def test_a_refusal_ends_the_run_and_says_so(runs):
     release = runs["refused"]
-    release.ask("approve")
-    assert release.answer(ANNA, "approve", "Reject", note="the sample is too old") == 200
+    assert release.settle(ANNA, "approve", "Reject", note="the sample is too old") == "failed"
     tasks = release.ends("failed")
     assert (tasks["approve"], tasks["promote"]) == ("failed", "upstream_failed")
     assert release.failure("approve")["kind"] == "ApprovalRefused"
@@ -146,14 +163,15 @@ def test_a_gate_failure_ends_the_run_and_nobody_is_asked(runs):
     release = runs["weak"]
     assert release.ends("failed") == {"judge": "failed", "approve": "upstream_failed", "promote": "upstream_failed"}
     assert release.failure("judge")["kind"] == "GatesFailed"
+    assert "strict/discrimination.auc 0.7" in release.failure("judge")["message"]
+    assert "at least 0.99" in release.failure("judge")["message"]
     assert release.journal == []
     assert release.champion is None
 
 
 def test_who_trained_cannot_approve_and_the_task_can_ask_again(runs):
     release = runs["own"]
-    release.ask("approve")
-    assert release.answer(TRAINER, "approve") == 200, "named by the policy, so Airflow takes it"
+    assert release.settle(TRAINER, "approve") == "failed", "named by the policy, so Airflow takes the answer"
     release.ends("failed")
     failure = release.failure("approve")
     assert failure["kind"] == "Blocked"
