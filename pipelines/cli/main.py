@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         return code
     except TyperException as error:
         if str(error):  # without words it was the help, which is printed already
-            _tell("Wrong use", f"{error} See python -m pipelines --help")
+            _tell("Wrong use", f"{str(error).removeprefix('Value error, ')} See python -m pipelines --help")
         return WRONG_USE
     except VigilError as error:
         _tell(type(error).__name__, str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import singledispatch
@@ -26,6 +27,7 @@ from pipelines.contracts import (
 )
 
 _DIGEST_SHOWN = 12
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(?=Z|[+-]|$)")
 _TOLD = ("auc", "gini", "ks", "average_precision", "brier", "calibration_error", "development_auc")
 _WIDTH_OF_A_LOG = 150
 
@@ -89,6 +91,8 @@ def _short(name: str, value: Any) -> Any:
         return f"{value:.4f}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, str) and (moment := _MOMENT.match(value)):
+        return f"{moment[1]} {moment[2]}{value[moment.end() :]}"
     return value[:_DIGEST_SHOWN] if name == "batch_id" or name.endswith("digest") else value
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 By = Annotated[str, typer.Option("--by", metavar="EMAIL", help="Who does this: a person's e-mail address.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, in a sentence.")]
 
-_ENTRY_COLUMNS = ("entry_no", "at", "model", "kind", "payload", "hash")
+_ENTRY_COLUMNS = ("entry_no", "at", "model", "kind", "version", "by", "hash")
 _HASH_SHOWN = 12
 _TIME = "%Y-%m-%d %H:%M:%S"
 
@@ -57,13 +57,14 @@ def journal(
     model: Annotated[str | None, typer.Option("--model", help="Only entries of this model.")] = None,
     most: Annotated[int, typer.Option(min=1, help="Newest entries to show at most.")] = 50,
 ) -> None:
-    """List the journal's entries, newest last."""
+    """List the journal's entries, newest last; with --json all that each says."""
     from pipelines import registry
 
     with machine() as settings:
-        rows = output.as_rows(registry.entries(settings, model)[-most:])
+        found = registry.entries(settings, model)[-most:]
+    rows = output.as_rows(found)
     if not shared.as_json:
-        rows = [row | {"hash": row["hash"][:_HASH_SHOWN]} for row in rows]
+        rows = [_told(row, entry.facts) for row, entry in zip(rows, found, strict=True)]
     output.show_rows("journal", _ENTRY_COLUMNS, rows)
 
 
@@ -71,7 +72,7 @@ def journal(
 def champion(
     model: ModelName = None,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="ISO 8601, e.g. 2026-06-30T02:00+02:00; UTC if no zone.")
+        str | None, typer.Option("--at", metavar="TIME", help="ISO 8601 with its zone: 2026-06-30T02:00+02:00.")
     ] = None,
 ) -> None:
     """Who is or was champion, who approved it, on what evidence."""
@@ -158,6 +159,12 @@ def _say(value: Value, text: str) -> None:
         print(text)
 
 
+def _told(row: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry as a line: about which version, and by whom."""
+    by = facts.get("by") or facts.get("person") or facts.get("requester")
+    return row | {"version": facts.get("version"), "by": by, "hash": row["hash"][:_HASH_SHOWN]}
+
+
 def _record(found: Record) -> Iterator[str]:
     """Who, since when, by whom, on what, one fact to a line."""
     if found.entry_no is None:
@@ -194,7 +201,9 @@ def _moment(text: str | None) -> datetime:
         given = datetime.fromisoformat(text)
     except ValueError:
         raise DataFault(f"--at {text!r} is no time: write it as 2026-06-30T02:00+02:00.") from None
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
+    if given.tzinfo is None:
+        raise DataFault(f"--at {text!r} does not say in which zone: write it as {text}+02:00, or {text}Z for UTC.")
+    return given
 
 
 def _expected(text: str) -> int | None:

@@ -11,7 +11,7 @@ import typer
 from pipelines.cli import output
 from pipelines.cli.app import ModelName, chosen_model, day, machine
 from pipelines.cli.registry_app import registry_app
-from pipelines.cli.steps import build_training_features, newest_ingested
+from pipelines.cli.steps import newest_ingested
 from pipelines.contracts import DataFault
 from pipelines.settings import get_settings
 from pipelines.spec import ForeignFormat
@@ -38,7 +38,6 @@ def import_(
     with machine() as settings:
         chosen = chosen_model(settings, model)
         on = day(as_of) or newest_ingested(settings, chosen)
-        build_training_features(settings, chosen, on)
         made = foreign.import_package(settings, chosen, package, by, on)
         output.show(made)
         output.note(f"Judge it next: python -m pipelines judge --model {made.model} --version {made.version}")

@@ -46,8 +46,10 @@ def check_aliases() -> None:
 
     with machine() as settings:
         found = oversight.check_aliases(settings)
+    if shared.as_json:
         output.show(found)
-        oversight.require_aliases(found)
+    oversight.require_aliases(found)
+    output.note(f"{found.models} models: every alias is where the journal says.")
 
 
 @registry_app.command()

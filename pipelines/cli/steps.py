@@ -7,7 +7,6 @@ from datetime import date, datetime
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from pipelines.cli import output
 from pipelines.cli.app import (
@@ -248,31 +247,20 @@ def ingest_many(settings: Settings, contracts: Sequence[Contract], dates: Sequen
 
 def train_as_of(settings: Settings, model: Model, as_of: date, by: str | None = None) -> tuple[TrainedVersion, ...]:
     """Build the features that the labels need, then train; `by` is the person who does."""
+    from pipelines import features as step
     from pipelines import training
     from pipelines.registry.persons import person
 
     trainer = person(by) if by else training.BY_HAND
 
     with output.progress() as bars:
-        _build_features(settings, model, as_of, bars)
+        dates = step.training_dates(settings, model, as_of)
+        bar = bars.add_task("features", total=len(dates))
+        for on in dates:
+            step.build_history(settings, model, [on])
+            output.advance(bars, bar, f"features {on}")
         bars.update(bars.add_task(f"train {', '.join(model.training.algorithms)}", total=1))
         return training.train(settings, model, as_of, by=trainer)
-
-
-def build_training_features(settings: Settings, model: Model, as_of: date) -> None:
-    """Build the features that the labels known by a date need."""
-    with output.progress() as bars:
-        _build_features(settings, model, as_of, bars)
-
-
-def _build_features(settings: Settings, model: Model, as_of: date, bars: Progress) -> None:
-    from pipelines import features as step
-
-    dates = step.training_dates(settings, model, as_of)
-    bar = bars.add_task("features", total=len(dates))
-    for on in dates:
-        step.build_history(settings, model, [on])
-        output.advance(bars, bar, f"features {on}")
 
 
 def _for_dates(

@@ -267,7 +267,8 @@ def _trainer(model: Model, version: int, tags: dict[str, str]) -> str:
 def _passed_gate_run(
     connection: database.Connection, model: Model, version: int, digest: str, policy: Policy
 ) -> GateRun:
-    """The version's newest gate report under the model's policy, when it passed and still speaks of these files and rules."""
+    """The version's newest gate report under the model's policy, when it passed and still speaks of these files, these rules and
+    the present champion."""
     subject = f"model {model.name} version {version}"
     again = f"Nothing was changed. Judge it: python -m pipelines judge --model {model.name} --version {version}"
     run = records.newest_gate_run(connection, model.name, version, policy.policy)
@@ -291,7 +292,17 @@ def _passed_gate_run(
             f"{subject}: gate run {run.gate_run_no} applied policy {policy.policy} {report.policy_version} as of "
             f"{report.judged_on}; other rules are in force today. {again}"
         )
+    champion = _champion(connection, model.name)
+    if champion not in (report.champion_version, version):
+        raise Blocked(
+            f"{subject}: gate run {run.gate_run_no} compared it with {_named(report.champion_version)}, but "
+            f"{_named(champion)} is champion now. {again}"
+        )
     return run
+
+
+def _named(version: int | None) -> str:
+    return "no version" if version is None else f"version {version}"
 
 
 def _rules(model: Model, policy: Policy, on: date) -> tuple[object, ...]:

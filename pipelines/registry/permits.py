@@ -79,7 +79,11 @@ class Answer(Value):
 
 
 class Request(Value):
-    """What persons were asked to approve, and what they answered so far."""
+    """What persons were asked to approve, and what they answered so far.
+
+    Attributes:
+        expected_champion: the champion it was compared with and is to replace; None when there was none.
+    """
 
     request_no: int
     model: str
@@ -87,6 +91,7 @@ class Request(Value):
     artefact_digest: str
     gate_run_no: int
     gate_digest: str
+    expected_champion: int | None
     needed: int = Field(ge=1)
     validators: tuple[str, ...]
     trainer: str

@@ -102,8 +102,11 @@ class _Written(Value):
 
 
 def _compare_and_set(settings: Settings, model: Model, permit: Permit, facts: Mapping[str, Any]) -> _Written:
-    """Write the promotion if the champion is the expected one, else the conflict; nothing when it was written before."""
+    """Write the promotion if the champion is the expected one and the one it was approved against, else the conflict; nothing
+    when it was written before."""
     expected = facts["expected_champion"]
+    request = None if permit.request_no is None else request_numbered(settings, permit.request_no)
+    approved_against = expected if request is None else request.expected_champion
     with journalled(settings) as connection:
         journal.alone(connection)
         held = standings(verified(connection), model.name)
@@ -113,12 +116,15 @@ def _compare_and_set(settings: Settings, model: Model, permit: Permit, facts: Ma
         if used is not None:
             _require_standing(model, used, now, permit)
             return _Written(entry_no=used.entry_no, previous=used.previous, by=used.by, already=True)
-        if champion == expected:
+        if champion == expected == approved_against:
             entry = journal.append(connection, model.name, "promoted", facts)
             return _Written(entry_no=entry.entry_no, previous=champion, by=facts["by"], already=False)
         actual = {"actual_champion": champion, "actual_entry": now.entry_no if now else None}
-        entry = journal.append(connection, model.name, "conflict", {**facts, **actual})
-    raise Blocked(_conflict(model, permit.version, expected, now, entry.entry_no))
+        entry = journal.append(
+            connection, model.name, "conflict", {**facts, **actual, "approved_against": approved_against}
+        )
+    wanted = approved_against if champion == expected else expected
+    raise Blocked(_conflict(model, permit.version, wanted, now, entry.entry_no))
 
 
 def _use_of(permit: Permit, held: Sequence[Standing]) -> Standing | None:
@@ -137,7 +143,7 @@ def _permit(settings: Settings, model: Model, version: int, permit_no: int | Non
         raise Blocked(
             f"model {model.name}: version {version} has no permit as champion"
             f"{'' if permit_no is None else f' numbered {permit_no}'}. Nothing was changed. It needs its gates passed and "
-            f"the approval of {model.validator} (validator); see docs/registry.md."
+            "the approval of the validators that the policy names for its tier; see docs/approval.md."
         )
     return require_permit(settings, model, found, version, stored_digest(model, stored), CHAMPION)
 

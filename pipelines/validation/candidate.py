@@ -54,6 +54,27 @@ class Candidate:
         return self.model.training.validation.kind == "folds"
 
 
+@dataclass(frozen=True)
+class LoadedFiles:
+    """A registered version with its files verified: where they are, what it was made from, and the model itself."""
+
+    stored: mlflow_store.StoredVersion
+    artefact_digest: str
+    folder: Path
+    provenance: Provenance
+    predictor: Predictor
+
+
+def load_files(settings: Settings, model: Model, version: int) -> LoadedFiles:
+    """Fetch, verify and load a version. Raises Blocked for files that are not what it claims, DataFault for one unknown."""
+    stored = mlflow_store.version(settings, model.name, version)
+    digest = stored_digest(model, stored)
+    folder = fetch_verified(settings, stored, digest)
+    content = artefact.read_verified(folder, digest)[artefact.PROVENANCE]
+    provenance = recorded_provenance(model, version, content, stored.tags)
+    return LoadedFiles(stored, digest, folder, provenance, artefact.load_verified(folder, digest))
+
+
 def load_candidate(settings: Settings, model: Model, version: int) -> Candidate:
     """Verify, load and score the rows to judge.
 
@@ -62,13 +83,8 @@ def load_candidate(settings: Settings, model: Model, version: int) -> Candidate:
         DataFault: the version is unknown, or its training set cannot be made again from its pins.
         ConnectionBroken: the database, the lake or the registry did not answer.
     """
-    stored = mlflow_store.version(settings, model.name, version)
-    digest = stored_digest(model, stored)
-    folder = fetch_verified(settings, stored, digest)
-    provenance = recorded_provenance(
-        model, version, artefact.read_verified(folder, digest)[artefact.PROVENANCE], stored.tags
-    )
-    predictor = artefact.load_verified(folder, digest)
+    files = load_files(settings, model, version)
+    provenance, predictor = files.provenance, files.predictor
     recorded = provenance.model
     pinned = features.training_rows(settings, recorded, provenance.training_set.as_of, provenance.training_set.pins)
     if pinned.digest != provenance.training_set.digest:
@@ -90,10 +106,10 @@ def load_candidate(settings: Settings, model: Model, version: int) -> Candidate:
     return Candidate(
         model=recorded,
         version=version,
-        run_id=stored.run_id,
-        artefact_digest=digest,
-        tags=stored.tags,
-        folder=folder,
+        run_id=files.stored.run_id,
+        artefact_digest=files.artefact_digest,
+        tags=files.stored.tags,
+        folder=files.folder,
         predictor=predictor,
         provenance=provenance,
         development=development,

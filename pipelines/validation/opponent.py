@@ -18,18 +18,16 @@ from pipelines import features, mlflow_store
 from pipelines.contracts import Blocked, DataFault
 from pipelines.evaluation.metrics import Dates, Scores
 from pipelines.mlflow_store import StoredVersion
-from pipelines.registry.artefacts import fetch_verified
 from pipelines.registry.standing import standing
-from pipelines.registry.versions import CHAMPION, champion, stored_digest
+from pipelines.registry.versions import CHAMPION, champion
 from pipelines.settings import Settings
 from pipelines.spec import Model
-from pipelines.training import artefact, split
+from pipelines.training import split
 from pipelines.training.artefact import Predictor
 from pipelines.training.provenance import Provenance
-from pipelines.training.reproduction import recorded_provenance
 from pipelines.training.rows import Mask, rows_of, typed
 from pipelines.training.trial import try_out
-from pipelines.validation.candidate import Candidate
+from pipelines.validation.candidate import Candidate, load_files
 
 _AUC = "auc"
 
@@ -85,19 +83,14 @@ def opponent_of(
     settings: Settings, model: Model, candidate: Candidate, version: int, *, benchmark: bool = False
 ) -> Opponent:
     """Any version of the model as opponent of the candidate. Raises as `load_opponent` does."""
-    stored = mlflow_store.version(settings, model.name, version)
-    digest = stored_digest(model, stored)
-    folder = fetch_verified(settings, stored, digest)
-    provenance = recorded_provenance(
-        model, version, artefact.read_verified(folder, digest)[artefact.PROVENANCE], stored.tags
-    )
-    predictor = artefact.load_verified(folder, digest)
+    files = load_files(settings, model, version)
+    provenance, predictor = files.provenance, files.predictor
     found, matched = _features(settings, candidate, version, predictor, provenance)
     same = _same_training(candidate.provenance, provenance)
     return Opponent(
         version=version,
-        run_id=stored.run_id,
-        artefact_digest=digest,
+        run_id=files.stored.run_id,
+        artefact_digest=files.artefact_digest,
         benchmark=benchmark,
         predictor=predictor,
         provenance=provenance,

@@ -19,7 +19,7 @@ __all__ = ["bank_template", "lasting_bank"]
 def test_killed_and_run_again(lasting_bank: Settings, point: str) -> None:
     before = registry.champion(lasting_bank, MODEL).version
     assert before == 1
-    approved(lasting_bank, 2, expected=before)
+    approved(lasting_bank, 2)
     entries = len(registry.entries(lasting_bank))
 
     assert killed(lasting_bank, point, "promote") == -9

@@ -9,6 +9,7 @@ from small_night import MODEL
 from pipelines import database, mlflow_store
 from pipelines.contracts import GateReport, GateVerdict, Verdict
 from pipelines.registry.permits import Permit, PermitRequest, grant
+from pipelines.registry.standing import standing
 from pipelines.settings import Settings
 from pipelines.spec import Model
 
@@ -112,11 +113,11 @@ def permitted(
     return given
 
 
-def approved(
-    settings: Settings, version: int, *, days: float = 30, expected: int | None = None, model: Model = MODEL
-) -> Permit:
-    """The whole way: gates passed, one validator asked and agreed, permit given."""
+def approved(settings: Settings, version: int, *, days: float = 30, model: Model = MODEL) -> Permit:
+    """The whole way: gates passed, one validator asked and agreed to replace the present champion, permit given."""
     gate_run = judged(settings, version, model=model)
+    now = standing(settings, model.name)
+    expected = now.version if now else None
     request_no = asked(settings, version, gate_run, expected=expected, model=model)
     answered(settings, request_no)
     return permitted(settings, version, gate_run, request_no, days=days, model=model)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from pipelines import database
-from pipelines.settings import Settings, get_settings
+from pipelines.settings import REPOSITORY, Settings, get_settings
 from pipelines.stack.postgres import EmbeddedPostgres
 
 _numbers = count()
@@ -33,6 +33,7 @@ def demo_settings(postgres: EmbeddedPostgres, home: Path, patch: pytest.MonkeyPa
     patch.setenv("VIGIL_DATA_DOCS", str(home / "data_docs"))
     patch.setenv("VIGIL_MLFLOW_TRACKING_URI", postgres.url(name))
     patch.setenv("VIGIL_MLFLOW_ARTIFACTS", str(home / "mlflow"))
+    patch.setenv("VIGIL_PROJECT", str(REPOSITORY))  # a command's --project changes it; the patch puts it back
     get_settings.cache_clear()
     made = get_settings().model_copy(update={"home": home})
     database.migrate(made)

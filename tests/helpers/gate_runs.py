@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 from pipelines import database, mlflow_store
 from pipelines.contracts import GateReport, GateVerdict, Verdict
+from pipelines.registry.standing import standing
 from pipelines.settings import Settings
 from pipelines.spec import Model, load_policy
 
@@ -16,6 +17,7 @@ def store_gate_run(
     """A report of one rule under the model's policy, for the files that the registry holds."""
     policy = load_policy(settings.policies, model.policy)
     digest = mlflow_store.version(settings, model.name, version).tags["vigil.artefact_digest"]
+    now = standing(settings, model.name)
     verdict = GateVerdict(
         gate="discrimination",
         metric="auc",
@@ -37,8 +39,8 @@ def store_gate_run(
         version=version,
         artefact_digest=digest,
         judged_on=on or datetime.now(UTC).date(),
-        champion_version=None,
-        champion_digest=None,
+        champion_version=now.version if now else None,
+        champion_digest=now.artefact_digest if now else None,
         policy=policy.policy,
         policy_version=policy.version,
         verdicts=(verdict,),

@@ -179,6 +179,24 @@ def test_a_granted_request_is_returned_while_its_permit_is_valid(bank):
     assert ask(bank).request_no == asked.request_no, "promoted meanwhile, and the task was cleared"
 
 
+def test_a_version_compared_with_another_champion_is_judged_again_before_anyone_approves_it(bank):
+    other = register(bank, artefact_files(seed=2), TIER_1, trained_by=TRAINER)
+    store_gate_run(bank, TIER_1, other)
+    waiting = approvals.request(bank, TIER_1, other, requester=OWNER, place="tests")
+    first = ask(bank)
+    for person in (ANNA, BORIS):
+        say(bank, first, person)
+    promote(bank, TIER_1, 1, expected_champion=None, by=OWNER)
+    changed = "compared it with no version, but version 1 is champion now"
+    with pytest.raises(Blocked, match=changed):
+        say(bank, waiting, ANNA)
+    with pytest.raises(Blocked, match=changed):
+        approvals.request(bank, TIER_1, other, requester=OWNER, place="tests")
+    store_gate_run(bank, TIER_1, other)
+    asked = approvals.request(bank, TIER_1, other, requester=OWNER, place="tests")
+    assert (asked.expected_champion, asked.request_no != waiting.request_no) == (1, True)
+
+
 def test_other_files_under_the_version_are_not_approved(bank, files):
     """Approve A, then ship B: the registry's version now claims other files."""
     asked = ask(bank)

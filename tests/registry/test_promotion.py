@@ -62,6 +62,19 @@ def test_another_champion_than_expected_is_a_conflict_that_is_recorded(bank: Set
     assert registry.promote(bank, MODEL, 2, expected_champion=1, by=BY).version == 2
 
 
+def test_naming_the_champion_there_is_does_not_make_up_for_an_approval_against_another(bank: Settings) -> None:
+    """Two versions were approved against version 1; the second would replace the first, which nobody compared it with."""
+    approved(bank, 2)
+    other = register(bank, artefact_files(seed=3))
+    approved(bank, other)
+    registry.promote(bank, MODEL, 2, expected_champion=1, by=BY)
+    with pytest.raises(Blocked, match="version 1 was expected to be champion, but version 2 is since"):
+        registry.promote(bank, MODEL, other, expected_champion=2, by=BY)
+    conflict = registry.entries(bank)[-1]
+    assert (conflict.kind, conflict.facts["approved_against"], conflict.facts["actual_champion"]) == ("conflict", 1, 2)
+    assert registry.champion(bank, MODEL).version == 2
+
+
 def test_killed_between_entry_and_alias_it_is_finished_and_never_written_twice(
     bank: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,8 +77,9 @@ def test_promote_champion_and_journal(bank: Settings, vigil: Vigil) -> None:
         assert told in out
     earlier = json.loads(vigil("champion", "--at", before, "--json")[1])
     assert (earlier["version"], earlier["kind"]) == (1, "bootstrap")
-    assert "no champion yet" in vigil("champion", "--at", "2020-01-01")[1]
-    assert vigil("champion", "--at", "yesterday")[0] == DATA_FAULT
+    assert "no champion yet" in vigil("champion", "--at", "2020-01-01T00:00Z")[1]
+    for no_moment in ("yesterday", "2020-01-01T00:00"):  # without a zone nobody knows when
+        assert vigil("champion", "--at", no_moment)[0] == DATA_FAULT
     listed = [json.loads(line) for line in vigil("journal", "--json")[1].splitlines()]
     assert [(row["entry_no"], row["kind"]) for row in listed] == [(1, "bootstrap"), (2, "conflict"), (3, "promoted")]
     assert listed == [{"record": "Entry"} | json.loads(e.model_dump_json()) for e in registry.entries(bank)]

@@ -41,6 +41,8 @@ def import_package(settings: Settings, model: Model, path: Path, by: str, as_of:
     Nothing is trusted: the package is read by its bytes, its model is opened first in a process of its own, and what it says
     about its golden rows must be what it said where it was made. The same package again gives the same version.
 
+    The features of the dates it is judged on are built, where they are not there.
+
     Args:
         path: a .zip file or a folder, as docs/foreign_models.md describes.
         by: e-mail address of the person who brings it in.
@@ -54,6 +56,7 @@ def import_package(settings: Settings, model: Model, path: Path, by: str, as_of:
     policy = load_policy(settings.policies, model.policy).require_in_force(as_of)
     _require_time(model)
     package = receive(settings, model, path, by)
+    features.build_history(settings, model, features.training_dates(settings, model, as_of))
     with refusals_noted(settings, package.subject), database.transaction(settings) as connection:
         database.lock(connection, f"vigil.training.{model.name}")
         stored = _registered(settings, model, package, policy, as_of)
