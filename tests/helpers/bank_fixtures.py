@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,8 +9,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from machine_copies import as_administrator, copied_machine, machine_settings
 from small_night import MODEL, artefact_files, register, small_settings
-from sqlalchemy import create_engine, text
 
 from pipelines import database
 from pipelines.registry import bootstrap
@@ -19,6 +18,7 @@ from pipelines.settings import Settings
 from pipelines.stack.postgres import EmbeddedPostgres
 
 _TEMPLATE = "small_bank"
+_CHUNK_ROWS = 512
 _numbers = count()
 
 
@@ -32,11 +32,10 @@ def bank_template(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathF
 def _made_once(postgres: EmbeddedPostgres, home: Path) -> Settings:
     """Each conftest that imports the fixture has one of its own, but the session has one bank."""
     home.mkdir()
-    _admin(postgres, f"CREATE DATABASE {_TEMPLATE}")
-    made = small_settings(_settings(postgres, _TEMPLATE, home))
+    as_administrator(postgres, f"CREATE DATABASE {_TEMPLATE}")
+    made = small_settings(machine_settings(postgres, _TEMPLATE, home, chunk_rows=_CHUNK_ROWS))
     database.migrate(made)
     bootstrap(made, MODEL, [register(made, artefact_files(seed)) for seed in (1, 2)])
-    _disconnect(postgres, _TEMPLATE)  # a database in use cannot be copied
     return made
 
 
@@ -59,42 +58,5 @@ def lasting_bank(
 @contextmanager
 def copied(postgres: EmbeddedPostgres, template: Settings, home: Path) -> Iterator[Settings]:
     """The bank with its own database and home. Chunks are small, so that a batch has several."""
-    name = f"bank_{next(_numbers)}"
-    _admin(postgres, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-    shutil.copytree(template.home, home)
-    made = small_settings(_settings(postgres, name, home))
-    database.rows(
-        made,
-        "UPDATE runs SET artifact_uri = replace(artifact_uri, :old, :new) RETURNING 1",
-        old=str(template.home),
-        new=str(home),
-    )
-    yield made
-    database.engine(made.database_url).dispose()
-    _admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _settings(postgres: EmbeddedPostgres, name: str, home: Path) -> Settings:
-    return Settings(
-        environment="demo",
-        home=home,
-        sources=home / "sources",
-        database_url=postgres.url(name),
-        lake_url=str(home / "lake"),
-        mlflow_tracking_uri=postgres.url(name),
-        mlflow_artifacts=str(home / "mlflow"),
-        token_key_file=home / "token.key",
-        data_docs=home / "data_docs",
-        chunk_rows=512,
-    )
-
-
-def _disconnect(postgres: EmbeddedPostgres, name: str) -> None:
-    _admin(postgres, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-
-
-def _admin(postgres: EmbeddedPostgres, statement: str) -> None:
-    engine = create_engine(postgres.url("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
+    with copied_machine(postgres, template, f"bank_{next(_numbers)}", home, chunk_rows=_CHUNK_ROWS) as made:
+        yield small_settings(made)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from lender import AS_OF, MONTHS, new_lender
+from machine_copies import as_administrator
 from small_night import population_record
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import make_url
 
 from pipelines import database, training
 from pipelines.registry import bootstrap
@@ -70,15 +71,6 @@ def loans(lender) -> Model:
 def login(url: str, name: str) -> str:
     """The URL for a login whose password is its name."""
     return make_url(url).set(username=name, password=name).render_as_string(hide_password=False)
-
-
-def as_administrator(server: EmbeddedPostgres, statement: str) -> list:
-    engine = create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        result = connection.execute(text(statement))
-        found = list(result) if result.returns_rows else []
-    engine.dispose()
-    return found
 
 
 def home_of(house: Settings, name: str) -> Path:

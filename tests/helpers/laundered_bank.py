@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 import yaml
-from sqlalchemy import create_engine, text
+from machine_copies import as_administrator, copied_machine, machine_settings
 
 from pipelines import database, features, ingest, night, quality, tokens, training
 from pipelines.aml.alerts import raise_alerts
@@ -117,8 +117,8 @@ class LaunderedBank:
 def make_bank(postgres: EmbeddedPostgres, home: Path, **bank: Any) -> LaunderedBank:
     """A machine with the files of a sample bank and a copy of the repository's project; nothing is taken in yet."""
     name = f"laundered_{next(_numbers)}"
-    _admin(postgres, f"CREATE DATABASE {name}")
-    settings = _settings(postgres, name, home)
+    as_administrator(postgres, f"CREATE DATABASE {name}")
+    settings = machine_settings(postgres, name, home)
     for folder in ("models", "expectations", "feature_repo", "policies"):
         shutil.copytree(REPOSITORY / folder, settings.project / folder, ignore=shutil.ignore_patterns("__pycache__"))
     # A few thousand customers have fewer investigations than a bank; everything else is the policy as it is.
@@ -132,34 +132,8 @@ def make_bank(postgres: EmbeddedPostgres, home: Path, **bank: Any) -> LaunderedB
 @contextmanager
 def copy_of(postgres: EmbeddedPostgres, bank: LaunderedBank, home: Path) -> Iterator[LaunderedBank]:
     """A copy of a bank with its own database and home, thrown away afterwards."""
-    name, before = f"laundered_{next(_numbers)}", bank.settings
-    template = before.database_url.rpartition("/")[2].partition("?")[0]
-    database.engine(before.database_url).dispose()
-    _admin(postgres, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{template}'")
-    _admin(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
-    shutil.copytree(before.home, home)
-    settings = _settings(postgres, name, home)
-    if database.rows(settings, "SELECT FROM pg_class WHERE oid = to_regclass('runs')"):  # MLflow's, once it was used
-        move = "UPDATE runs SET artifact_uri = replace(artifact_uri, :old, :new) RETURNING 1"
-        database.rows(settings, move, old=str(before.home), new=str(home))
-    yield LaunderedBank(settings)
-    database.engine(settings.database_url).dispose()
-    _admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _settings(postgres: EmbeddedPostgres, name: str, home: Path) -> Settings:
-    return Settings(
-        environment="demo",
-        home=home,
-        project=home / "project",
-        sources=home / "sources",
-        database_url=postgres.url(name),
-        lake_url=str(home / "lake"),
-        mlflow_tracking_uri=postgres.url(name),
-        mlflow_artifacts=str(home / "mlflow"),
-        token_key_file=home / "token.key",
-        data_docs=home / "data_docs",
-    )
+    with copied_machine(postgres, bank.settings, f"laundered_{next(_numbers)}", home) as settings:
+        yield LaunderedBank(settings)
 
 
 def _change(path: Path, **sections: dict[str, Any]) -> None:
@@ -167,10 +141,3 @@ def _change(path: Path, **sections: dict[str, Any]) -> None:
     for section, changes in sections.items():
         document[section] |= changes
     path.write_text(yaml.safe_dump(document, sort_keys=False))
-
-
-def _admin(postgres: EmbeddedPostgres, statement: str) -> None:
-    engine = create_engine(postgres.url("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()

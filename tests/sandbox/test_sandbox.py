@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from house import NIGHT, as_administrator, home_of
+from house import NIGHT, home_of
 from lender import AS_OF, loans_of
+from machine_copies import as_administrator
 from small_night import population_record
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError

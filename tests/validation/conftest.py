@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 import pytest
 from judged_lender import inputs_of, train
 from lender import Lender, new_lender
-from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
-from sqlalchemy import create_engine, text
+from machine_copies import as_administrator, copied_machine, machine_settings
 
 from pipelines import database
 from pipelines.settings import Settings
@@ -27,8 +25,8 @@ _numbers = count()
 @pytest.fixture(scope="session")
 def lender_template(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     home = tmp_path_factory.mktemp(_TEMPLATE) / "home"
-    _admin(postgres, f"CREATE DATABASE {_TEMPLATE}")
-    settings = _settings(postgres, _TEMPLATE, home)
+    as_administrator(postgres, f"CREATE DATABASE {_TEMPLATE}")
+    settings = machine_settings(postgres, _TEMPLATE, home)
     database.migrate(settings)
     made: Lender = new_lender(settings, home / "project")
     train(made)
@@ -55,40 +53,5 @@ def inputs(lender_template: Settings, loans: Model, candidate: Candidate) -> Inp
 @pytest.fixture
 def house(postgres: EmbeddedPostgres, lender_template: Settings, tmp_path: Path) -> Iterator[Settings]:
     """A copy of the lender that a test may change."""
-    name, home = f"{_TEMPLATE}_{next(_numbers)}", tmp_path / "home"
-    _admin(postgres, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{_TEMPLATE}'")
-    database.engine(lender_template.database_url).dispose()
-    _admin(postgres, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-    shutil.copytree(lender_template.home, home)
-    _artifact_repos_cache.clear()  # MLflow keeps the folder of a run by its id, which the copy has too
-    made = _settings(postgres, name, home).model_copy(update={"project": home / "project"})
-    database.rows(
-        made,
-        "UPDATE runs SET artifact_uri = replace(artifact_uri, :old, :new) RETURNING 1",
-        old=str(lender_template.home),
-        new=str(home),
-    )
-    yield made
-    database.engine(made.database_url).dispose()
-    _admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _settings(postgres: EmbeddedPostgres, name: str, home: Path) -> Settings:
-    return Settings(
-        environment="demo",
-        home=home,
-        sources=home / "sources",
-        database_url=postgres.url(name),
-        lake_url=str(home / "lake"),
-        mlflow_tracking_uri=postgres.url(name),
-        mlflow_artifacts=str(home / "mlflow"),
-        token_key_file=home / "token.key",
-        data_docs=home / "data_docs",
-    )
-
-
-def _admin(postgres: EmbeddedPostgres, statement: str) -> None:
-    engine = create_engine(postgres.url("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
+    with copied_machine(postgres, lender_template, f"{_TEMPLATE}_{next(_numbers)}", tmp_path / "home") as made:
+        yield made
