@@ -10,7 +10,7 @@ import typer
 from pipelines.cli import output
 from pipelines.cli.app import ModelName, app, chosen_model, day, machine
 from pipelines.cli.app import shared as shared_options
-from pipelines.contracts import Blocked, DataFault, GateReport, Verdict
+from pipelines.contracts import Blocked, DataFault, GateReport, GateVerdict, Verdict
 from pipelines.settings import Settings
 from pipelines.spec import Model
 
@@ -27,6 +27,15 @@ def judge(
             "--on", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Day whose rules apply; by default today."
         ),
     ] = None,
+    and_on: Annotated[
+        datetime | None,
+        typer.Option(
+            "--and-on",
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+            help="A second day: show only the verdicts that its rules change. Nothing is recorded.",
+        ),
+    ] = None,
     policy: Annotated[
         str | None, typer.Option(help="Judge by another policy pack, to see what it would say; nothing is recorded.")
     ] = None,
@@ -41,7 +50,11 @@ def judge(
     with machine() as settings:
         chosen = chosen_model(settings, model)
         number = version if version is not None else _newest(settings, chosen)
-        report = validation.judge(settings, chosen, number, day(on) or date.today(), policy=policy, record=record)
+        judged_on, second = day(on) or date.today(), day(and_on)
+        if second is not None:
+            _show_changes(*validation.judge_on_days(settings, chosen, number, (judged_on, second), policy=policy))
+            return
+        report = validation.judge(settings, chosen, number, judged_on, policy=policy, record=record)
     _show(report, every)
     if not report.passed:
         stopped = ", ".join(sorted({f"{v.gate}.{v.metric}" for v in report.blocking}))
@@ -67,6 +80,39 @@ def _show(report: GateReport, every: bool) -> None:
     output.show_rows(subject if every else f"{subject}: not passed", _COLUMNS, rows)
     output.note(f"{passed} of {len(report.verdicts)} verdicts are passes.")
     output.note(f"Report {report.digest}, files {report.artefact_digest}.")
+
+
+def _show_changes(before: GateReport, after: GateReport) -> None:
+    """The verdicts of which the two reports, on the same measurements, say something else."""
+    first, second = ({(v.rule, v.source, v.limit, v.segment): v for v in report.verdicts} for report in (before, after))
+    from pipelines.validation.pages import observed
+
+    days = str(before.judged_on), str(after.judged_on)
+    rows = [
+        {
+            "rule": key[0],
+            "source": key[1],
+            "segment": key[3],
+            "observed": observed(first.get(key) or second[key]),
+            days[0]: _told(first.get(key)),
+            days[1]: _told(second.get(key)),
+        }
+        for key in first | second
+        if _told(first.get(key)) != _told(second.get(key))
+    ]
+    subject = f"{before.model} version {before.version}, policy {before.policy}"
+    output.show_rows(
+        f"{subject}: what the rules of {days[0]} and {days[1]} say differently",
+        ("rule", "source", "segment", "observed", *days),
+        rows,
+    )
+    for report in (before, after):
+        stopped = ", ".join(sorted({v.rule for v in report.blocking}))
+        output.note(f"{report.judged_on}: {'passes' if report.passed else f'blocked by {stopped}'}")
+
+
+def _told(verdict: GateVerdict | None) -> str:
+    return "no such rule" if verdict is None else f"{verdict.verdict.value.replace('_', ' ')}, {verdict.effect}s"
 
 
 def _newest(settings: Settings, model: Model) -> int:

@@ -18,8 +18,8 @@ class Fault(Value):
     """The first entry that is not what was written, and what was done to it.
 
     Attributes:
-        what: `anchor` is a changed or unreadable anchor of a sound entry; `evidence` a permit, gate report or answer that is
-            not the one the entry recorded.
+        what: `anchor` is a changed or unreadable anchor of a sound entry; `evidence` a permit, gate report, answer or
+            evidence pack that is not the one the entry recorded.
     """
 
     entry_no: int

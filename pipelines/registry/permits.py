@@ -173,6 +173,13 @@ def gate_report(settings: Settings, gate_run_no: int) -> GateReport | None:
         return None
 
 
+def newest_gate_run(settings: Settings, model: str, version: int) -> int | None:
+    """Number of the newest gate run about a version; None when it was never judged."""
+    newest = "SELECT max(gate_run_no) AS number FROM vigil.gate_run WHERE model = :model AND version = :version"
+    [found] = database.rows(settings, newest, model=model, version=version)
+    return None if found["number"] is None else int(found["number"])
+
+
 def require_permit(
     settings: Settings,
     model: Model,

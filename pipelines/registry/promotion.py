@@ -13,7 +13,15 @@ from pipelines.contracts import Blocked, Value
 from pipelines.registry import journal
 from pipelines.registry.alignment import align
 from pipelines.registry.anchors import journalled, require_agreeing_head
-from pipelines.registry.permits import Permit, permit_for, permit_numbered, request_numbered, require_permit
+from pipelines.registry.permits import (
+    Permit,
+    gate_report,
+    newest_gate_run,
+    permit_for,
+    permit_numbered,
+    request_numbered,
+    require_permit,
+)
 from pipelines.registry.persons import person
 from pipelines.registry.soundness import require_sound
 from pipelines.registry.standing import Standing, newest_of, standings, verified
@@ -59,8 +67,9 @@ def promote(
         evidence_digest: of its evidence pack; by default the newest pack recorded for the version.
 
     Raises:
-        Blocked: no valid permit for these files, files that do not verify, another champion than expected (which is
-            recorded as a conflict), a permit already used up, or a journal that is not as it was written.
+        Blocked: no valid permit for these files, a later judgement that did not pass, files that do not verify, another
+            champion than expected (which is recorded as a conflict), a permit already used up, or a journal that is not as it
+            was written.
         DataFault: the registry does not hold the version.
         ConnectionBroken: the database or the registry did not answer; running again is safe.
     """
@@ -145,7 +154,23 @@ def _permit(settings: Settings, model: Model, version: int, permit_no: int | Non
             f"{'' if permit_no is None else f' numbered {permit_no}'}. Nothing was changed. It needs its gates passed and "
             "the approval of the validators that the policy names for its tier; see docs/approval.md."
         )
-    return require_permit(settings, model, found, version, stored_digest(model, stored), CHAMPION)
+    valid = require_permit(settings, model, found, version, stored_digest(model, stored), CHAMPION)
+    _require_no_later_failure(settings, model, valid)
+    return valid
+
+
+def _require_no_later_failure(settings: Settings, model: Model, permit: Permit) -> None:
+    """A version whose newest judgement failed is not let in on an earlier one that passed."""
+    newest = newest_gate_run(settings, model.name, permit.version)
+    if newest is None or permit.gate_run_no is None or newest == permit.gate_run_no:
+        return
+    report = gate_report(settings, newest)
+    if report is None or not report.passed:
+        raise Blocked(
+            f"model {model.name}: version {permit.version} was judged again after permit {permit.permit_no} was given, and gate "
+            f"run {newest} did not pass. Nothing was changed. What failed: python -m pipelines judge --model {model.name} "
+            f"--version {permit.version} --no-record"
+        )
 
 
 def _grounds(settings: Settings, permit: Permit) -> dict[str, Any]:

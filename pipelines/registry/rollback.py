@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pipelines import mlflow_store
 from pipelines.contracts import Blocked, DataFault, Value
@@ -87,28 +88,35 @@ def rollback(
     if dry_run:
         return found
     require_agreeing_head(settings)
+    facts = {
+        "version": target.version,
+        "artefact_digest": target.artefact_digest,
+        "permit_no": target.permit_no,
+        "permit_digest": target.digest,
+        "policy_version": target.policy_version,
+        "expected_champion": present,
+        "passed_over": list(passed_over),
+        "reason": why,
+        "by": who,
+    }
+    entry_no = _compare_and_set(settings, model, now, facts)
+    align(settings, model)
+    return found.model_copy(update={"entry_no": entry_no})
+
+
+def _compare_and_set(settings: Settings, model: Model, now: Standing | None, facts: Mapping[str, Any]) -> int:
+    """Write the rollback if the champion is still the one it was prepared from, else the conflict."""
     with journalled(settings) as connection:
         journal.alone(connection)
         newer = newest_of(standings(verified(connection), model.name))
-        if newer != now:
-            raise Blocked(
-                f"model {model.name}: its champion changed while the rollback was prepared. Nothing was rolled back. Look "
-                f"first: python -m pipelines registry champion --model {model.name}"
-            )
-        facts = {
-            "version": target.version,
-            "artefact_digest": target.artefact_digest,
-            "permit_no": target.permit_no,
-            "permit_digest": target.digest,
-            "policy_version": target.policy_version,
-            "expected_champion": present,
-            "passed_over": list(passed_over),
-            "reason": why,
-            "by": who,
-        }
-        entry = journal.append(connection, model.name, "rolled_back", facts)
-    align(settings, model)
-    return found.model_copy(update={"entry_no": entry.entry_no})
+        if newer == now:
+            return journal.append(connection, model.name, "rolled_back", facts).entry_no
+        actual = {"actual_champion": newer and newer.version, "actual_entry": newer and newer.entry_no}
+        conflict = journal.append(connection, model.name, "conflict", {**facts, **actual})
+    raise Blocked(
+        f"model {model.name}: its champion changed while the rollback was prepared. Nothing was rolled back; the conflict is "
+        f"journal entry {conflict.entry_no}. Look first: python -m pipelines registry champion --model {model.name}"
+    )
 
 
 def earlier_champions(held: Sequence[Standing]) -> tuple[Standing, ...]:

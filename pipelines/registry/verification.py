@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.contracts import Value
 from pipelines.registry import anchors, chain, journal
 from pipelines.registry.chain import Fault, What
+from pipelines.registry.evidence import Tampered, recorded_place, verify_pack
 from pipelines.registry.journal import Entry
 from pipelines.registry.permits import gate_report, permit_numbered, request_numbered
 from pipelines.settings import Settings
@@ -77,7 +78,7 @@ def _faults(settings: Settings, found: tuple[Entry, ...], kept: anchors.Kept) ->
         yield Fault(entry_no=number, what="anchor", message=why)
     seen: dict[tuple[str, int], str | None] = {}
     for entry in sound:
-        for message in _changed_evidence(settings, entry.facts, seen):
+        for message in (*_changed_evidence(settings, entry.facts, seen), *_changed_pack(settings, entry)):
             yield Fault(entry_no=entry.entry_no, what="evidence", message=f"entry {entry.entry_no}: {message}")
 
 
@@ -96,6 +97,21 @@ def _changed_evidence(
             yield f"{told} {number} is {'not there any more' if actual is None else 'no longer the one it recorded'}"
     for other in facts.get("challengers", ()):
         yield from _changed_evidence(settings, other, seen)
+
+
+def _changed_pack(settings: Settings, entry: Entry) -> Iterator[str]:
+    """Why the evidence pack that the entry names proves nothing any more."""
+    digest = entry.facts.get("evidence_digest")
+    if digest is None:
+        return
+    place = recorded_place(settings, entry.model, entry.facts["version"], digest)
+    if place is None:
+        yield f"evidence pack {digest[:12]}… is not recorded any more"
+        return
+    try:
+        verify_pack(place, digest)
+    except Tampered as why:
+        yield str(why)
 
 
 _REFERENCES = (

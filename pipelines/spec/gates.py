@@ -11,6 +11,7 @@ from pipelines.spec.base import Email, Name, Strict
 
 Domain = Literal["credit", "aml", "fraud"]
 Tier = Literal[1, 2, 3]
+Opposing = Literal["champion", "benchmark"]
 Gate = Literal[
     "discrimination",
     "calibration",
@@ -38,6 +39,7 @@ class Rule(Strict):
         bound: which number must hold: the value as observed, or an end of its confidence interval.
         effect: a rule that does not hold blocks, or is only recorded.
         uses, tiers: models the rule is for.
+        against: of the gate `champion`, whether the opponent is a champion, or a sibling because the model never had one.
         source: law, standard or decision it comes from, as an auditor would look it up.
         in_force_from, in_force_to: first and last day; the pack's own dates hold beside them.
     """
@@ -50,6 +52,7 @@ class Rule(Strict):
     effect: Literal["block", "record"] = "block"
     uses: tuple[Domain, ...] = Field(get_args(Domain), min_length=1)
     tiers: tuple[Tier, ...] = Field(get_args(Tier), min_length=1)
+    against: tuple[Opposing, ...] = Field(get_args(Opposing), min_length=1)
     source: str
     in_force_from: date | None = None
     in_force_to: date | None = None
@@ -58,6 +61,8 @@ class Rule(Strict):
     def _one_limit(self) -> Rule:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError(f"{self.gate}.{self.metric} needs exactly one of at_least and at_most")
+        if self.gate != "champion" and self.against != get_args(Opposing):
+            raise ValueError(f"{self.gate}.{self.metric}: only rules of the gate champion are against an opponent")
         if self.in_force_from and self.in_force_to and self.in_force_to < self.in_force_from:
             raise ValueError(f"{self.gate}.{self.metric}: in_force_to lies before in_force_from")
         return self

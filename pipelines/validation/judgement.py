@@ -8,6 +8,8 @@ simply run again and finishes what is left: first the record with its permit, th
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +21,11 @@ from pipelines.registry import append, journalled, standing
 from pipelines.registry.permits import PermitRequest, grant, permits_of
 from pipelines.registry.versions import CHALLENGER, CHALLENGER_ALIAS
 from pipelines.settings import Settings
-from pipelines.spec import Approvals, Measuring, Model, Policy, load_policy
+from pipelines.spec import Approvals, Gate, Measuring, Model, Policy, load_policy
 from pipelines.validation import page, pages, records
 from pipelines.validation.candidate import Candidate, load_candidate
 from pipelines.validation.comparison import Comparison, compare
-from pipelines.validation.gates.engine import verdicts_of
+from pipelines.validation.gates.engine import Measure, measured_once, verdicts_of
 from pipelines.validation.gates.inputs import Inputs
 from pipelines.validation.opponent import Opponent, load_opponent
 
@@ -51,21 +53,7 @@ def judge(
     """
     rules = load_policy(settings.policies, policy or model.policy).require_in_force(on)
     measuring, approvals = _sections(model, rules)
-    candidate = load_candidate(settings, model, version)
-    opponent = _opponent(settings, model, candidate)
-    comparison = _comparison(settings, model, candidate, opponent, measuring)
-    earlier = records.newest_run(settings, model.name, version)
-    inputs = Inputs(
-        settings=settings,
-        model=model,
-        policy=rules,
-        measuring=measuring,
-        candidate=candidate,
-        opponent=opponent,
-        comparison=comparison,
-        judged_on=on,
-        earlier=earlier.report if earlier and earlier.report.artefact_digest == candidate.artefact_digest else None,
-    )
+    inputs = _inputs(settings, model, version, on, rules, measuring)
     report = _report(inputs)
     log.info(
         "%s version %s on %s: %s of %s verdicts block",
@@ -78,6 +66,39 @@ def judge(
     if record and rules.policy == model.policy:
         _record(inputs, report, approvals)
     return report
+
+
+def judge_on_days(
+    settings: Settings, model: Model, version: int, days: Sequence[date], *, policy: str | None = None
+) -> tuple[GateReport, ...]:
+    """What the rules of each day say of the same measurements, so that reports differ by the rules alone. Nothing is recorded.
+
+    Raises as `judge` does.
+    """
+    rules = load_policy(settings.policies, policy or model.policy)
+    for day in days:
+        rules.require_in_force(day)
+    measuring, _ = _sections(model, rules)
+    inputs = _inputs(settings, model, version, days[0], rules, measuring)
+    measures = measured_once(inputs)
+    return tuple(_report(replace(inputs, judged_on=day), measures) for day in days)
+
+
+def _inputs(settings: Settings, model: Model, version: int, on: date, policy: Policy, measuring: Measuring) -> Inputs:
+    candidate = load_candidate(settings, model, version)
+    opponent = _opponent(settings, model, candidate)
+    earlier = records.newest_run(settings, model.name, version)
+    return Inputs(
+        settings=settings,
+        model=model,
+        policy=policy,
+        measuring=measuring,
+        candidate=candidate,
+        opponent=opponent,
+        comparison=_comparison(settings, model, candidate, opponent, measuring),
+        judged_on=on,
+        earlier=earlier.report if earlier and earlier.report.artefact_digest == candidate.artefact_digest else None,
+    )
 
 
 def _sections(model: Model, policy: Policy) -> tuple[Measuring, Approvals]:
@@ -112,7 +133,7 @@ def _comparison(
         return None
 
 
-def _report(inputs: Inputs) -> GateReport:
+def _report(inputs: Inputs, measures: Mapping[Gate, Measure] | None = None) -> GateReport:
     champion = standing(inputs.settings, inputs.model.name)
     return GateReport(
         model=inputs.model.name,
@@ -123,7 +144,7 @@ def _report(inputs: Inputs) -> GateReport:
         champion_digest=champion.artefact_digest if champion else None,
         policy=inputs.policy.policy,
         policy_version=inputs.policy.version,
-        verdicts=verdicts_of(inputs),
+        verdicts=verdicts_of(inputs, measures),
     )
 
 
@@ -146,7 +167,9 @@ def _record(inputs: Inputs, report: GateReport, approvals: Approvals) -> None:
         mlflow_store.log_folder(settings, candidate.run_id, Path(scratch), PLACE)
     if inputs.opponent is not None and comparison is not None:
         page.log(settings, candidate, inputs.opponent, comparison, inputs.measuring)
-    if report.passed and not in_use:
+    if not report.passed:
+        _take_aliases(settings, report)
+    elif not in_use:
         _set_alias(settings, report)
 
 
@@ -181,6 +204,13 @@ def _permit(connection: database.Connection, report: GateReport, gate_run_no: in
         gate_digest=report.digest,
     )
     grant(connection, [request], valid_days=valid_days)
+
+
+def _take_aliases(settings: Settings, report: GateReport) -> None:
+    """What does not pass any more is not scored in the shadow any more."""
+    for alias, number in mlflow_store.get_aliases(settings, report.model).items():
+        if number == report.version and CHALLENGER_ALIAS.fullmatch(alias):
+            mlflow_store.delete_alias(settings, report.model, alias)
 
 
 def _set_alias(settings: Settings, report: GateReport) -> None:

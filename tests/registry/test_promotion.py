@@ -38,13 +38,22 @@ def aliases(settings: Settings) -> dict[str, int]:
 
 def test_an_approved_version_becomes_champion_and_its_aliases_follow(bank: Settings) -> None:
     permit = approved(bank, 2)
-    done = registry.promote(bank, MODEL, 2, expected_champion=1, by="Release@Bank.example", evidence_digest="e" * 64)
+    done = registry.promote(bank, MODEL, 2, expected_champion=1, by="Release@Bank.example")
     assert (done.version, done.previous_champion, done.permit_no, done.by) == (2, 1, permit.permit_no, BY)
     assert aliases(bank) == {"champion": 2}
     now = registry.champion(bank, MODEL)
     assert (now.version, now.permit.kind) == (2, "approval")
     assert kinds(bank) == ["bootstrap", "promoted"]
     assert registry.verify(bank).ok
+
+
+def test_a_version_that_failed_a_later_judgement_is_not_promoted_on_the_permit_it_had(bank: Settings) -> None:
+    approved(bank, 2)
+    number, _ = judged(bank, 2, passed=False)
+    with pytest.raises(Blocked, match=f"gate run {number} did not pass"):
+        registry.promote(bank, MODEL, 2, expected_champion=1, by=BY)
+    judged(bank, 2)
+    assert registry.promote(bank, MODEL, 2, expected_champion=1, by=BY).version == 2
 
 
 def test_another_champion_than_expected_is_a_conflict_that_is_recorded(bank: Settings) -> None:

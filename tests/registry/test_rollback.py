@@ -139,6 +139,8 @@ def test_a_champion_that_changes_while_the_rollback_is_prepared_stops_it(
     with pytest.raises(Blocked, match="changed while the rollback was prepared"):
         undo(bank)
     assert registry.champion(bank, MODEL).version == 2
+    conflict = registry.entries(bank)[-1]
+    assert (conflict.kind, conflict.facts["expected_champion"], conflict.facts["actual_champion"]) == ("conflict", 3, 2)
 
 
 @pytest.mark.parametrize(("changed", "said"), [({"reason": " "}, "reason is needed"), ({"by": "anna"}, "is no person")])

@@ -46,9 +46,8 @@ def bank(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def airflow(bank: Settings, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    with running_airflow(
-        bank, postgres, tmp_path_factory.mktemp("logs"), LOGINS, [f"{name}_release" for name in MODELS]
-    ) as made:
+    dags = [*(f"{name}_release" for name in MODELS), "both_rollback", "both_rehearsal"]
+    with running_airflow(bank, postgres, tmp_path_factory.mktemp("logs"), LOGINS, dags) as made:
         yield made
 
 

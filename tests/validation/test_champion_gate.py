@@ -36,10 +36,12 @@ def by_metric(found: list[Measurement]) -> dict[tuple[str, str], Measurement]:
     return {(one.metric, one.segment): one for one in found}
 
 
-def holds(found: list[Measurement]) -> dict[str, bool]:
+def holds(found: list[Measurement], against: str = "champion") -> dict[str, bool]:
     """By metric, whether the repository's own rules hold."""
     rules = {
-        rule.metric: rule for rule in load_policy(REPOSITORY / "policies", "internal").rules if rule.gate == "champion"
+        rule.metric: rule
+        for rule in load_policy(REPOSITORY / "policies", "internal").rules
+        if rule.gate == "champion" and against in rule.against
     }
     return {
         one.metric: rules[one.metric].holds(
@@ -75,14 +77,15 @@ def test_a_better_candidate_holds_every_rule_and_a_worse_one_breaks_them(setting
     assert all(holds(list(champion.measure(inputs(settings)))).values())
     label, good, poor = scores()
     candidate, opponent = sides(label, poor, good)
-    worse = holds(list(champion.measure(inputs(settings, candidate=candidate, opponent=opponent))))
-    assert worse == {
+    found = list(champion.measure(inputs(settings, candidate=candidate, opponent=opponent)))
+    assert holds(found) == {
         "auc_difference": False,
         "bad_rate_difference": False,
         "brier_difference": False,
         "segment_auc_difference": False,
         "compared_share": True,
     }
+    assert holds(found, "benchmark") == holds(found), "surely worse than a sibling blocks a first model too"
 
 
 def test_too_few_rows_to_tell_do_not_pass_although_the_point_is_equal(settings: Settings) -> None:
@@ -94,6 +97,7 @@ def test_too_few_rows_to_tell_do_not_pass_although_the_point_is_equal(settings: 
     assert area.low is not None
     assert area.low < -0.01
     assert not holds([area])["auc_difference"]
+    assert holds([area], "benchmark")["auc_difference"], "a first model replaces nobody"
 
 
 def test_rows_left_out_are_a_measure_of_their_own(settings: Settings) -> None:

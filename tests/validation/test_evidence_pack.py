@@ -18,11 +18,11 @@ from small_night import artefact_files, register, small_settings
 
 from pipelines import database, mlflow_store, training
 from pipelines.contracts import Blocked, DataFault, GateReport, GateVerdict, Verdict
-from pipelines.registry import journal
+from pipelines.registry import journal, verify
+from pipelines.registry.evidence import MANIFEST
 from pipelines.settings import REPOSITORY, Settings
 from pipelines.spec import SECTIONS, Model
 from pipelines.validation.documents import Tampered, copy_pack, evidence_pack, records, verify_pack
-from pipelines.validation.documents.packing import MANIFEST
 from pipelines.validation.documents.words import tables_of
 
 PIXEL = bytes.fromhex(
@@ -309,6 +309,25 @@ def test_tampering_is_found_and_named(bare: Settings) -> None:
         verify_pack(folder, made.digest)
     (folder / "more.html").unlink()
     assert verify_pack(folder, made.digest) == made.files
+
+
+@pytest.mark.parametrize(("harm", "said"), [("file", "gates.html is missing"), ("record", "is not recorded any more")])
+def test_the_journal_does_not_verify_without_the_pack_it_names(bare: Settings, harm: str, said: str) -> None:
+    made = evidence_pack(bare, SMALL, 1)
+    with database.transaction(bare) as connection:
+        journal.append(
+            connection, SMALL.name, "promoted", {"version": 1, "evidence_digest": made.digest, "by": APPROVER}
+        )
+    assert verify(bare).ok
+    if harm == "file":
+        (Path(made.location) / "gates.html").unlink()
+    else:
+        with database.transaction(bare) as connection:
+            database.execute(connection, "ALTER TABLE vigil.evidence_pack DISABLE TRIGGER USER")
+            database.execute(connection, "TRUNCATE vigil.evidence_pack")
+    found = verify(bare)
+    assert (found.ok, found.first_bad, found.what) == (False, 1, "evidence")
+    assert said in found.message
 
 
 def test_both_sides_of_a_comparison_are_named() -> None:

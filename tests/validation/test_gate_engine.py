@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,6 +65,28 @@ def test_a_bound_that_was_asked_for_and_is_absent_blocks(inputs: Inputs, low: fl
     [verdict] = judged(inputs, [rule(bound="low")], [measured(low=low)])
     assert verdict.verdict is Verdict.NOT_ASSESSABLE
     assert "the low end" in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("role", "limits"), [("champion", ["at most 1"]), ("benchmark", ["at most 2"]), (None, ["at most 1", "at most 2"])]
+)
+def test_a_rule_is_applied_against_the_opponent_it_names_and_without_one_every_rule_blocks(
+    inputs: Inputs, role: str | None, limits: list[str]
+) -> None:
+    rules = [
+        rule(gate="champion", metric="auc_difference", at_most=limit, against=[against])
+        for limit, against in ((1, "champion"), (2, "benchmark"))
+    ]
+    opponent: Any = SimpleNamespace(role=role) if role else None
+    measures = {"champion": lambda _: [measured(metric="auc_difference", value=1.5)] if role else []}
+    found = [v for v in verdicts_of(with_rules(inputs, *rules, opponent=opponent), measures) if v.gate == "champion"]
+    assert [v.limit for v in found] == limits
+    assert [blocks(v) for v in found] == {"champion": [True], "benchmark": [False], None: [True, True]}[role]
+
+
+def test_only_rules_of_the_champion_gate_are_against_somebody() -> None:
+    with pytest.raises(ValueError, match="only rules of the gate champion"):
+        rule(against=["champion"])
 
 
 def test_the_bound_that_the_rule_names_must_hold(inputs: Inputs) -> None:

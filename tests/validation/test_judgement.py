@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,17 @@ def test_a_second_version_takes_the_next_alias_and_keeps_it(house: Settings, loa
     assert mlflow_store.get_aliases(house, loans.name) == {"challenger": 1, "challenger_2": 2}
 
 
+@pytest.mark.usefixtures("policies")
+def test_what_passed_once_and_fails_now_leaves_the_shadow(
+    house: Settings, loans: Model, measured: dict[str, float]
+) -> None:
+    for version in (1, 2):
+        validation.judge(house, loans, version, ON)
+    measured["stress"] = 0.0
+    assert not validation.judge(house, loans, 1, ON).passed
+    assert [challenger.version for challenger in challengers(house, loans)] == [2]
+
+
 @pytest.mark.usefixtures("measured", "policies")
 @pytest.mark.parametrize("asked", [{"record": False}, {"policy": "lax"}], ids=str)
 def test_a_what_if_changes_nothing_anywhere(house: Settings, loans: Model, asked: dict[str, Any]) -> None:
@@ -166,6 +178,31 @@ def test_the_command_shows_every_verdict_and_says_by_its_exit_code_whether_they_
     assert "stress.number. The champion stays" in said.err
     assert main(["judge", "--policy", "lax"]) == BLOCKED
     assert len(stored_runs(house)) == 1
+
+
+@pytest.mark.usefixtures("measured")
+def test_two_days_are_told_apart_by_their_rules_alone(
+    house: Settings, policies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipelines.cli.app.get_settings", lambda: house)
+    policy = yaml.safe_load((policies / "lax.yaml").read_text())
+    policy["rules"] = [
+        *({"gate": g, "metric": "number", "at_least": 1, "source": "the tests"} for g in GATES),
+        {"gate": "stress", "metric": "number", "at_least": 2, "source": "old law", "in_force_to": "2026-07-20"},
+        {"gate": "stress", "metric": "number", "at_least": 2, "source": "new law", "in_force_from": "2026-07-21",
+         "effect": "record"},
+    ]  # fmt: skip
+    (policies / "lax.yaml").write_text(yaml.safe_dump(policy))
+    asked = ["judge", "--policy", "lax", "--on", "2026-07-20", "--and-on"]
+    assert main(["--json", *asked, "2026-07-21"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["source"], row["2026-07-20"], row["2026-07-21"]) for row in rows] == [
+        ("old law", "fail, blocks", "no such rule"),
+        ("new law", "no such rule", "fail, records"),
+    ]
+    assert main([*asked, "2026-07-19"]) == 0
+    assert "say differently: nothing" in capsys.readouterr().out
+    assert stored_runs(house) == []
 
 
 def test_the_real_gates_say_the_same_twice_and_block_what_nobody_compared(house: Settings, loans: Model) -> None:

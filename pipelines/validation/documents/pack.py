@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 
 from pipelines import database, mlflow_store
 from pipelines.contracts import DataFault, Value, json_ready
+from pipelines.registry import evidence
 from pipelines.settings import REPOSITORY, Settings
 from pipelines.spec import Model
-from pipelines.validation.documents import about_governance, about_model, packing
+from pipelines.validation.documents import about_governance, about_model
 from pipelines.validation.documents.blocks import Section
 from pipelines.validation.documents.mapping import mapping, with_answers
 from pipelines.validation.documents.pages import pages
@@ -52,11 +53,11 @@ def evidence_pack(settings: Settings, model: Model, version: int) -> EvidencePac
     """
     records = collect(settings, model, version)
     sections, files = contents(records)
-    digest = packing.digest_of(packing.manifest_of(files))
+    digest = evidence.digest_of(evidence.manifest_of(files))
     location = f"{settings.evidence_root}/{model.name}/{version}/{digest}"
-    packing.keep(location, files)
+    evidence.keep(location, files)
     with TemporaryDirectory(prefix="vigil-evidence-") as scratch:
-        packing.write_files(Path(scratch), files | {packing.MANIFEST: packing.manifest_of(files)})
+        evidence.write_files(Path(scratch), files | {evidence.MANIFEST: evidence.manifest_of(files)})
         mlflow_store.log_folder(settings, records.run_id, Path(scratch), f"{PLACE}/{digest[:_SHOWN]}")
     _record(settings, model, version, digest, location)
     return EvidencePack(
@@ -91,7 +92,7 @@ def kept_pack(settings: Settings, model: Model, version: int, digest: str) -> Ev
             f"python -m pipelines registry champion --model {model.name}"
         )
     [pack] = found
-    files = packing.verify_pack(pack["location"], pack["digest"])
+    files = evidence.verify_pack(pack["location"], pack["digest"])
     return EvidencePack(model=model.name, version=version, **pack, files=files, not_recorded=())
 
 

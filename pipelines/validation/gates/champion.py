@@ -1,7 +1,8 @@
 """No worse than the champion: differences with their intervals, so that rules can ask for the worst that is still believable.
 
-A model that never had a champion is set against the best version of the same training by another algorithm, so a first model
-has to be worth its complexity. Without one there is nothing it was compared with, and nothing has been passed.
+A model that never had a champion is set against the best version of the same training by another algorithm, which must not be
+surely better; rules say which of the two they are against. Without either there is nothing it was compared with, and nothing
+has been passed.
 """
 
 from __future__ import annotations

@@ -48,10 +48,11 @@ MEASURES: dict[Gate, Measure] = {
 def verdicts_of(inputs: Inputs, measures: Mapping[Gate, Measure] | None = None) -> tuple[GateVerdict, ...]:
     """The verdicts of every gate: one for each rule in force and each segment it was measured for, at least one for a gate.
 
+    Where nothing could be compared, the rules against any opponent apply, and what they ask for was not measured.
     A gate that refuses half way has measured nothing: a rule might otherwise pass on the segments that came first.
     """
     known = MEASURES if measures is None else measures
-    in_force = inputs.policy.rules_for(inputs.model.domain, inputs.model.tier, inputs.judged_on)
+    in_force = [rule for rule in _rules(inputs) if inputs.opponent is None or inputs.opponent.role in rule.against]
     found: list[GateVerdict] = []
     for gate in GATES:
         rules = [rule for rule in in_force if rule.gate == gate]
@@ -61,6 +62,26 @@ def verdicts_of(inputs: Inputs, measures: Mapping[Gate, Measure] | None = None) 
         else:
             found.append(_without_rules(inputs, gate))
     return tuple(found)
+
+
+def measured_once(inputs: Inputs) -> dict[Gate, Measure]:
+    """Measures that remember what they found of these inputs, to be judged by several days' rules."""
+
+    def remembering(measure: Measure) -> Measure:
+        found: list[tuple[Measurement, ...]] = []
+
+        def remembered(_: Inputs) -> Iterable[Measurement]:
+            if not found:
+                found.append(tuple(measure(inputs)))
+            return found[0]
+
+        return remembered
+
+    return {gate: remembering(measure) for gate, measure in MEASURES.items()}
+
+
+def _rules(inputs: Inputs) -> tuple[StampedRule, ...]:
+    return inputs.policy.rules_for(inputs.model.domain, inputs.model.tier, inputs.judged_on)
 
 
 def _measured(inputs: Inputs, gate: Gate, measure: Measure | None) -> tuple[Sequence[Measurement], str]:

@@ -1,4 +1,4 @@
-"""A pack as files: its digest, where it is kept, and whether what is there is still what was written.
+"""An evidence pack as files: its digest, where it is kept, and whether what is there is still what was written.
 
 MANIFEST.json lists the SHA-256 of every other file; the digest of the pack is the SHA-256 of MANIFEST.json. A folder appears
 under its digest by one rename; in a bucket the manifest is put last. Nothing that is there is ever overwritten.
@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
-from pipelines import objects
+from pipelines import database, objects
 from pipelines.contracts import Blocked, DataFault
 from pipelines.lake import local_folder
+from pipelines.settings import Settings
 
 MANIFEST = "MANIFEST.json"
 _FORMAT = "vigil-evidence-1"
@@ -75,6 +76,18 @@ def verify_pack(place: str | Path, digest: str) -> tuple[str, ...]:
     if wrong:
         raise _tampered(where, digest, "; ".join(wrong))
     return tuple(sorted(expected))
+
+
+def recorded_place(settings: Settings, model: str, version: int, digest: str) -> str | None:
+    """Where the pack of that digest is kept; None when none was recorded."""
+    found = database.rows(
+        settings,
+        "SELECT location FROM vigil.evidence_pack WHERE model = :model AND version = :version AND digest = :digest",
+        model=model,
+        version=version,
+        digest=digest,
+    )
+    return found[0]["location"] if found else None
 
 
 def copy_pack(place: str, digest: str, target: Path) -> Path:
