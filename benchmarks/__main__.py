@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.harness import Measurement
 
 FOLDER = Path(__file__).parent
-STEPS = ("sample_bank", "quality", "point_in_time", "psi", "scoring", "combined", "publish", "network")
+STEPS = ("sample_bank", "quality", "point_in_time", "psi", "scoring", "reasons", "combined", "publish", "network")
 NIGHT = "whole night, one model"
 # What is measured for itself: the night is that of a model of one part.
 NOT_OF_THE_NIGHT = ("sample bank", "isolation forest score", "combined score", "transfer network")
@@ -29,6 +29,7 @@ HOLD: dict[str, tuple[float | None, float | None]] = {
     "point-in-time join": (1.5, None),
     "PSI, everyone": (1.0, None),
     "CatBoost score": (1 / 0.9, None),
+    "reasons for every row": (None, 10.0),
     "isolation forest score": (1.0, None),
     "combined score": (1.5, None),
     "publish scores to Postgres": (1.5, None),

@@ -53,18 +53,15 @@ def measure(rows: int) -> list[Measurement]:
 
 def _prepare(settings: Settings, rows: int) -> tuple[FeatureSnapshot, str]:
     """Train the model, put the rows into the lake; returns where they are and the digest of the model's files."""
-    learnt = _features(20_000, seed=1)
-    random = np.random.default_rng(2)
-    label = (random.random(20_000) < 1 / (1 + np.exp(2 - learnt[NAMES[0]].to_numpy()))).astype(np.int8)
-    made = Rows(learnt, label, np.full(20_000, np.datetime64(DAY)))
+    made = labelled(20_000)
     parameters: dict[str, Any] = {"iterations": TREES, "depth": 6, "early_stopping_rounds": TREES}
     developed = Developed(
         "catboost", fit(Recipe("bench", FEATURES, 1, parameters), made, made), Sigmoid(slope=1.0, intercept=0.0)
     )
-    reference = reference_of(made, FEATURES, developed.probability(learnt))
+    reference = reference_of(made, FEATURES, developed.probability(made.features))
     digest = artefact.save(settings.home / "artefact", artefact.pack("bench", developed, made, FEATURES, reference, {}))
     tokens = pa.array([f"{i:032x}" for i in range(rows)])
-    table = _features(rows, seed=3).add_column(0, "account_token", tokens)
+    table = feature_rows(rows, seed=3).add_column(0, "account_token", tokens)
     version = Lake(settings).replace_date(
         "model_features/bench", DAY, table.append_column("business_date", pa.repeat(DAY, rows))
     )
@@ -118,6 +115,14 @@ def _booster(settings: Settings) -> Any:
     return CatBoostClassifier().load_model(str(settings.home / "artefact" / "model.cbm"))
 
 
-def _features(rows: int, seed: int) -> pa.Table:
+def labelled(rows: int) -> Rows:
+    """Random rows whose first feature makes the event likelier."""
+    features, random = feature_rows(rows, seed=1), np.random.default_rng(2)
+    label = (random.random(rows) < 1 / (1 + np.exp(2 - features[NAMES[0]].to_numpy()))).astype(np.int8)
+    return Rows(features, label, np.full(rows, np.datetime64(DAY)))
+
+
+def feature_rows(rows: int, seed: int) -> pa.Table:
+    """Random rows of NAMES."""
     random = np.random.default_rng(seed)
     return pa.table({name: random.normal(size=rows) for name in NAMES})

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.contracts import DataFault, Value
+from pipelines.contracts import DataFault, EvidenceMissing, Value
 from pipelines.evaluation.metrics import Scores
 from pipelines.spec import Feature
 from pipelines.training.binning import bin_numbers, stand_in
@@ -33,6 +33,7 @@ from pipelines.training.catboost_trees import Trees, trees_of
 from pipelines.training.contributions import Contributions
 from pipelines.training.recipe import Parameters, Recipe, readable_refusal, require_known_parameters
 from pipelines.training.rows import Features, Rows, numbers
+from pipelines.training.tree_shapley import TreeShapley, shapley_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,10 +49,11 @@ _DEFAULTS: Parameters = {
     "early_stopping_rounds": 40,
     "one_hot_max_size": 32,
 }
+_THREADS = 2
 _FIXED: Parameters = {
     "loss_function": "Logloss",
     "boosting_type": "Plain",
-    "thread_count": 2,
+    "thread_count": _THREADS,
     "has_time": True,
     "allow_writing_files": False,
     "logging_level": "Silent",
@@ -89,6 +91,29 @@ class Inputs(Value):
 
         return pd.DataFrame({name: self._column(rows, name) for name in self.features}, copy=False)
 
+    def columns(self, rows: Features) -> list[npt.NDArray[Any]]:
+        """The same columns as the trees compare them: numbers in single precision, categories as positions."""
+        made = ((name, self._column(rows, name)) for name in self.features)
+        return [
+            values.codes.astype(np.intp) if name in self.categories else np.asarray(values, np.float32)
+            for name, values in made
+        ]
+
+    def one_of_each(self) -> pd.DataFrame:
+        """Rows that have every category once: in row n of each category column the one at position n, the last one repeated."""
+        import pandas as pd
+
+        longest = max(map(len, self.categories.values())) + 1
+        return pd.DataFrame({name: self._nth_categories(name, longest) for name in self.features})
+
+    def _nth_categories(self, name: str, rows: int) -> Any:
+        import pandas as pd
+
+        if name not in self.categories:
+            return np.zeros(rows)
+        known = [MISSING, *self.categories[name]]
+        return pd.Categorical.from_codes(np.minimum(np.arange(rows), len(known) - 1), categories=known)
+
     def _column(self, rows: Features, name: str) -> Any:
         if name in self.categories:
             return _categorical(rows[name], self.categories[name])
@@ -121,19 +146,38 @@ class CatBoostModel:
         return raw
 
     def contributions(self, features: Features) -> Contributions:
-        """Shapley values of the trees as CatBoost computes them (Lundberg et al., Nature Machine Intelligence 2, 2020).
+        """Shapley values of the trees (pipelines.training.tree_shapley); by CatBoost's own ShapValues where the trees ask about
+        several columns at once or are too deep.
 
         The baseline is the mean log odds over the rows it was fitted on, by the trees' leaf weights. A stand-in for an
-        absent value counts as the feature's value.
+        absent value counts as the feature's value. CatBoost itself takes the rows it is given for the ones it was fitted on
+        when a leaf that no row of the training reached has a value, as it may have under monotone constraints: the reasons of
+        a row would then depend on its neighbours.
+
+        Raises EvidenceMissing when only CatBoost's own could be told and they depend on the rows, or are not the score.
         """
+        if self._shapley is not None:
+            values = self._shapley.of(self.inputs.columns(features), _THREADS)
+            return Contributions(self._shapley.baseline, values, self.inputs.features)
+        return self._catboosts_own(features)
+
+    def _catboosts_own(self, features: Features) -> Contributions:
+        from catboost import Pool
+
         names = self.inputs.features
         if not features.num_rows:
             return Contributions(0.0, np.empty((0, len(names))), names)
-        from catboost import Pool
-
+        empty = np.asarray(self.booster.get_leaf_weights()) == 0
         rows = Pool(self.inputs.frame(features), cat_features=list(self.inputs.categories))
-        found = self.booster.get_feature_importance(rows, type="ShapValues", thread_count=_FIXED["thread_count"])
-        return Contributions(float(found[0, -1]), found[:, :-1], names)
+        told = self.booster.get_feature_importance(rows, type="ShapValues", thread_count=_THREADS)
+        found = Contributions(float(told[0, -1]), told[:, :-1], names)
+        if np.asarray(self.booster.get_leaf_values())[empty].any() or not found.add_up_to(self.log_odds(features)):
+            raise EvidenceMissing(
+                "these trees are not symmetric, too deep or about several columns at once, and CatBoost's own contributions to "
+                "them are not those of the score alone. Train with symmetric trees up to a depth of 8 and categories as they "
+                "are (one_hot_max_size)."
+            )
+        return found
 
     def highest_log_odds(self, features: Features) -> Scores:
         """Log odds of each row if every absent value were the one that raises it most; of a row without holes its own.
@@ -151,7 +195,14 @@ class CatBoostModel:
 
     @cached_property
     def _trees(self) -> Trees:
-        return trees_of(self.booster)
+        probe = self.booster.calc_leaf_indexes(self.inputs.one_of_each()) if self.inputs.categories else None
+        return trees_of(self.booster, probe)
+
+    @cached_property
+    def _shapley(self) -> TreeShapley | None:
+        if self.booster.get_all_params().get("grow_policy", "SymmetricTree") != "SymmetricTree":
+            return None
+        return shapley_of(self._trees, len(self.inputs.features))
 
     def files(self) -> dict[str, bytes]:
         """The native file, and the inputs as JSON."""

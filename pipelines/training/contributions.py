@@ -16,6 +16,7 @@ from pipelines.evaluation.metrics import Scores
 
 Index = npt.NDArray[np.intp]
 NONE = -1
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Contributions:
         """What baseline and contributions add up to, one per row."""
         total: Scores = self.baseline + self.values.sum(axis=1)
         return total
+
+    def add_up_to(self, log_odds: Scores) -> bool:
+        """Whether baseline and contributions give each row's log odds, to TOLERANCE."""
+        return bool((np.abs(self.log_odds - log_odds) <= TOLERANCE).all())
 
     def scaled(self, slope: float, intercept: float) -> Contributions:
         """Contributions to slope * log odds + intercept: sigmoid calibration is such a line."""
