@@ -185,6 +185,7 @@ def test_models_check_reports_everything_that_is_wrong_at_once(settings, vigil, 
     model = yaml.safe_load(model_file.read_text())
     model["policy"] = "internl"
     model["features"]["account_behaviour"]["utilisatoin"] = {}
+    model["reasons"]["untold"]["utilisatoin"] = "it is spelt wrong"
     model_file.write_text(yaml.safe_dump(model, sort_keys=False))
     monkeypatch.setenv("VIGIL_PROJECT", str(project))
     get_settings.cache_clear()

@@ -13,6 +13,7 @@ from pipelines.features.snapshots import model_views
 from pipelines.features.views import compile_labels
 from pipelines.settings import Settings
 from pipelines.spec import Model, load_contract, load_model, load_policy, load_typologies
+from pipelines.training.reasons import prohibited_reasons
 
 
 def problems(settings: Settings, name: str) -> list[str]:
@@ -33,6 +34,12 @@ def problems(settings: Settings, name: str) -> list[str]:
 
 def _policy(settings: Settings, model: Model) -> None:
     policy = load_policy(settings.policies, model.policy).require_in_force(date.today())
+    fairness = policy.measuring.fairness if policy.measuring else None
+    if model.reasons and (wrong := prohibited_reasons(model.reasons, fairness)):
+        raise DataFault(
+            f"models/{model.name}.yaml: reasons name a prohibited basis: "
+            f"{', '.join(f'{code} ({word})' for code, word in wrong.items())}. Nobody may be told that; take it out."
+        )
     if model.domain == "aml" and model.schedule.cron is not None and policy.alerts is None:
         raise DataFault(
             f"models/{model.name}.yaml: its nights are scheduled to raise alerts, but policy {policy.policy} has no section "

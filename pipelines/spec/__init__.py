@@ -39,6 +39,7 @@ from pipelines.spec.loading import (
 from pipelines.spec.model import Feature, Label, Model, Schedule, Training, Validation
 from pipelines.spec.network import NetworkLimits
 from pipelines.spec.policy import Policy, PolicyFile, ScoringLimits, TrainingLimits
+from pipelines.spec.reasons import Reason, Reasons
 from pipelines.spec.source import (
     BusinessDateRule,
     Column,
@@ -87,6 +88,8 @@ __all__ = [
     "PolicyFile",
     "PostgresLocation",
     "ProtectedAttribute",
+    "Reason",
+    "Reasons",
     "Reference",
     "Review",
     "Rule",

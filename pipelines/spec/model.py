@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, model_validator
 
 from pipelines.spec.base import Email, Name, PackName, Strict
+from pipelines.spec.reasons import Reasons
 
 Sentence = Annotated[str, Field(min_length=10)]
 Algorithm = Literal["catboost", "scorecard", "combined"]
@@ -133,6 +134,8 @@ class Model(Strict):
         policy: policy pack in policies/ that holds the limits.
         typologies: typology pack in policies/ that the algorithm `combined` scores by. Left out of what is written where a
             model has none, so that the records of such models stay as they were.
+        reasons: what may be told of a score; every feature has its place there. Left out of what is written where a model has
+            none.
         assumptions, limits: what the model takes for granted and what it is not for, a sentence each, for its documents.
             Left out of what is written where a model states none.
     """
@@ -155,6 +158,7 @@ class Model(Strict):
     training: Training
     schedule: Schedule
     tags: tuple[str, ...] = ()
+    reasons: Reasons | None = Field(default=None, exclude_if=lambda reasons: reasons is None)
     assumptions: tuple[Sentence, ...] = Field(default=(), exclude_if=lambda sentences: not sentences)
     limits: tuple[Sentence, ...] = Field(default=(), exclude_if=lambda sentences: not sentences)
 
@@ -170,6 +174,19 @@ class Model(Strict):
             raise ValueError(f"features named twice: {', '.join(twice)}")
         if ("combined" in self.training.algorithms) != (self.typologies is not None):
             raise ValueError("the algorithm combined needs typologies, and typologies are for combined alone")
+        return self
+
+    @model_validator(mode="after")
+    def _each_feature_has_its_reason(self) -> Model:
+        if self.reasons is None:
+            return self
+        have, named = set(self.feature_names), self.reasons.named
+        if unknown := sorted(named - have):
+            raise ValueError(f"reasons name what is no feature of the model: {', '.join(unknown)}")
+        if forgotten := sorted(have - named):
+            raise ValueError(
+                f"features in no reason: {', '.join(forgotten)}. Put each into one, or into untold with why."
+            )
         return self
 
     @property

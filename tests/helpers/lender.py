@@ -120,6 +120,10 @@ FEATURES = {
 }
 
 
+def _reason(feature: str) -> dict[str, Any]:
+    return {"text": f"What is known of {feature}", "features": [feature]}
+
+
 @dataclass
 class Lender:
     """Writes months of loans and model files."""
@@ -130,6 +134,7 @@ class Lender:
         """The model file with more features and other training keys, written and loaded."""
         changed = MODEL | {"training": MODEL["training"] | training}
         changed["features"] = {"application": HONEST | dict(extra or {})}
+        changed["reasons"] = {"catalogue": {n: _reason(n) for n in changed["features"]["application"]}}
         self.settings.models.mkdir(parents=True, exist_ok=True)
         (self.settings.models / "loans.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
         return load_model(self.settings.models, "loans")

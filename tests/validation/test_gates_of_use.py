@@ -14,7 +14,7 @@ import pytest
 from judged_lender import Scored, failing, measuring, of_gate, scored_by, with_rules
 
 from pipelines.contracts import EvidenceMissing, GateReport, Verdict
-from pipelines.spec import Rule
+from pipelines.spec import Reasons, Rule
 from pipelines.training.contributions import Contributions
 from pipelines.validation.gates import latency
 from pipelines.validation.gates.engine import MEASURES, verdicts_of
@@ -60,7 +60,22 @@ def test_what_may_not_be_told_is_no_reason(inputs: Inputs) -> None:
     attributes = dict.fromkeys(inputs.candidate.model.feature_names, inputs.measuring.fairness.attributes["sex"])
     fairness = inputs.measuring.fairness.model_copy(update={"attributes": attributes})
     protected = measuring(inputs, fairness=fairness)
-    assert failing(protected, "explainability") == {("adverse_without_reason", ""): FAIL}
+    assert set(failing(protected, "explainability").values()) == {NOT_ASSESSABLE}
+
+
+def test_only_what_the_catalogue_tells_is_a_reason(inputs: Inputs) -> None:
+    first, *others = inputs.model.feature_names
+    told = {"catalogue": {"only": {"text": "The one thing that is told", "features": [first]}}}
+    untold = dict.fromkeys(others, "a test says nothing of it")
+    model = inputs.model.model_copy(update={"reasons": Reasons.model_validate(told | {"untold": untold})})
+    assert failing(replace(inputs, model=model), "explainability") == {("adverse_without_reason", ""): FAIL}
+
+
+def test_a_credit_model_without_a_catalogue_can_tell_nobody_why(inputs: Inputs) -> None:
+    bare = inputs.model.model_copy(update={"reasons": None})
+    assert set(failing(replace(inputs, model=bare), "explainability").values()) == {NOT_ASSESSABLE}
+    fraud = bare.model_copy(update={"domain": "fraud"})
+    assert failing(replace(inputs, model=fraud), "explainability") == {}
 
 
 def test_an_algorithm_that_cannot_explain_is_not_assessable(inputs: Inputs) -> None:

@@ -39,7 +39,7 @@ def judged_differently(model: Model, months: int, *without: str) -> Model:
     document = model.model_dump()
     document["training"]["validation"]["out_of_time_months"] = months
     for name in without:
-        del document["features"]["application"][name]
+        del document["features"]["application"][name], document["reasons"]["catalogue"][name]
     return Model.model_validate(document)
 
 

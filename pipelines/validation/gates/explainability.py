@@ -1,7 +1,8 @@
 """Explainability: can every adverse outcome be given a reason, and do the reasons add up to the score?
 
-Adverse are the rows above the share that the policy takes as approved. A reason is a feature that raises the score above the
-baseline and that may be told a customer: no protected attribute, and no part of the model that is no feature.
+Adverse are the rows above the share that the policy takes as approved. What may be told is in the model file's reason catalogue;
+of a model without one (no credit model) a feature is its own reason. A reason counts when it raises the score above the baseline
+and names no prohibited basis.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from pipelines.contracts import EvidenceMissing
 from pipelines.evaluation.metrics import Scores
 from pipelines.training.contributions import Contributions
+from pipelines.training.reasons import by_reason, prohibited_reasons
 from pipelines.validation.gates.inputs import Inputs
 from pipelines.validation.measurement import Measurement
 
@@ -37,15 +39,34 @@ def measure(inputs: Inputs) -> Iterator[Measurement]:
 
 
 def _without_reason(inputs: Inputs, found: Contributions, told: str) -> Measurement:
-    fairness = inputs.measuring.fairness
-    prohibited = set(fairness.attributes) if fairness else set()
-    features = inputs.candidate.model.feature
-    tellable = np.array([name in features and name not in prohibited for name in found.features])
-    without = ~(found.values[:, tellable] > 0).any(axis=1)
+    tellable = _tellable(inputs, found)
+    without = ~(tellable.values > 0).any(axis=1)
     evidence = (
-        f"{int(without.sum())} of {told} have no feature that raises them; {int(tellable.sum())} features may be told"
+        f"{int(without.sum())} of {told} have no reason that raises them; {len(tellable.features)} reasons may be told"
     )
     return Measurement(metric="adverse_without_reason", value=float(without.mean()), evidence=evidence)
+
+
+def _tellable(inputs: Inputs, found: Contributions) -> Contributions:
+    """What may be told of the rows.
+
+    Raises EvidenceMissing for a catalogue that names a prohibited basis, and for a credit model without one.
+    """
+    reasons, fairness = inputs.model.reasons, inputs.measuring.fairness
+    if reasons is not None:
+        if wrong := prohibited_reasons(reasons, fairness):
+            raise EvidenceMissing(
+                "reasons name a prohibited basis: " + ", ".join(f"{code} ({word})" for code, word in wrong.items())
+            )
+        return by_reason(found, reasons)
+    if inputs.model.domain == "credit":
+        raise EvidenceMissing(
+            f"models/{inputs.model.name}.yaml has no section `reasons`, so nobody could be told why. docs/reasons.md says how."
+        )
+    prohibited = set(fairness.attributes) if fairness else set()
+    allowed = [n for n, name in enumerate(found.features) if name in inputs.model.feature and name not in prohibited]
+    names = tuple(found.features[n] for n in allowed)
+    return Contributions(found.baseline, found.values[:, allowed], names, found.calibrated)
 
 
 def _sum_error(inputs: Inputs, found: Contributions, probability: Scores, told: str) -> Measurement:
