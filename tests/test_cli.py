@@ -338,5 +338,5 @@ def test_a_trained_version_is_told_with_the_rows_it_was_judged_on():
         rows=42535,
     )
     assert sentence(version) == (
-        "loans version 2: catboost from 42,535 rows, judged on 21,721 rows with 3,305 events: auc 0.6951, ks 0.2900"
+        "loans version 2: catboost, training set of 42,535 rows, 21,721 of them judged, with 3,305 events: auc 0.6951, ks 0.2900"
     )

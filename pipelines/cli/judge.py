@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import date, datetime
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from pipelines.contracts import Blocked, DataFault, GateReport, GateVerdict, Ver
 from pipelines.settings import Settings
 from pipelines.spec import Model
 
+_FEW = 4
 _COLUMNS = ("gate", "metric", "segment", "observed", "limit", "verdict", "effect", "rule")
 
 
@@ -85,30 +87,36 @@ def _show(report: GateReport, every: bool) -> None:
 def _show_changes(before: GateReport, after: GateReport) -> None:
     """The verdicts of which the two reports, on the same measurements, say something else."""
     first, second = ({(v.rule, v.source, v.limit, v.segment): v for v in report.verdicts} for report in (before, after))
-    from pipelines.validation.pages import observed
-
     days = str(before.judged_on), str(after.judged_on)
+    changed: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for key in first | second:
+        told = _told(first.get(key)), _told(second.get(key))
+        if told[0] != told[1]:
+            changed[*key[:3], *told].append(key[3])
     rows = [
         {
             "rule": key[0],
             "source": key[1],
-            "segment": key[3],
-            "observed": observed(first.get(key) or second[key]),
-            days[0]: _told(first.get(key)),
-            days[1]: _told(second.get(key)),
+            "limit": key[2],
+            "segments": _listed(segments),
+            **dict(zip(days, key[3:], strict=True)),
         }
-        for key in first | second
-        if _told(first.get(key)) != _told(second.get(key))
+        for key, segments in changed.items()
     ]
     subject = f"{before.model} version {before.version}, policy {before.policy}"
     output.show_rows(
         f"{subject}: what the rules of {days[0]} and {days[1]} say differently",
-        ("rule", "source", "segment", "observed", *days),
+        ("rule", "source", "limit", "segments", *days),
         rows,
     )
     for report in (before, after):
         stopped = ", ".join(sorted({v.rule for v in report.blocking}))
         output.note(f"{report.judged_on}: {'passes' if report.passed else f'blocked by {stopped}'}")
+
+
+def _listed(segments: list[str]) -> str:
+    """Their names; of many only how many, for their verdicts are alike."""
+    return ", ".join(segments) if len(segments) <= _FEW else f"{len(segments)} segments"
 
 
 def _told(verdict: GateVerdict | None) -> str:

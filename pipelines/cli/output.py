@@ -129,8 +129,8 @@ def _(value: FeatureSnapshot) -> str:
 @sentence.register
 def _(value: TrainedVersion) -> str:
     told = ", ".join(f"{name.replace('_', ' ')} {value.metrics[name]:.4f}" for name in _TOLD if name in value.metrics)
-    judged = f"judged on {value.metrics['rows']:,.0f} rows with {value.metrics['events']:,.0f} events"
-    return f"{value.model} version {value.version}: {value.algorithm} from {value.rows:,} rows, {judged}: {told}"
+    judged = f"{value.metrics['rows']:,.0f} of them judged, with {value.metrics['events']:,.0f} events"
+    return f"{value.model} version {value.version}: {value.algorithm}, training set of {value.rows:,} rows, {judged}: {told}"
 
 
 @sentence.register

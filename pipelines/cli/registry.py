@@ -127,6 +127,9 @@ def rollback(
     _say(done, f"{done.model}: {how} from version {done.from_version} to version {done.to_version}{entry}")
     for passed in done.passed_over:
         output.note(f"passed over: {passed}")
+    output.note(
+        "Scores that are published stay as they are; the next night, or a date that is scored again, uses the champion."
+    )
 
 
 @registry_app.command()
@@ -161,7 +164,8 @@ def _say(value: Value, text: str) -> None:
 
 def _told(row: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """An entry as a line: about which version, and by whom."""
-    by = facts.get("by") or facts.get("person") or facts.get("requester")
+    answered = ", ".join(answer["person"] for answer in facts.get("answers", ()))
+    by = answered or facts.get("by") or facts.get("person") or facts.get("requester")
     return row | {"version": facts.get("version"), "by": by, "hash": row["hash"][:_HASH_SHOWN]}
 
 

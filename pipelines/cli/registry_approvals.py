@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli import output
-from pipelines.cli.app import ModelName, chosen_model, machine
+from pipelines.cli.app import ModelName, chosen_model, machine, shared
 from pipelines.cli.registry_app import registry_app
 from pipelines.contracts import Blocked
+
+if TYPE_CHECKING:
+    from pipelines.registry.approval_records import ApprovalRequest
 
 By = Annotated[str, typer.Option("--by", metavar="EMAIL", help="Who does this: a person's e-mail address.")]
 
@@ -33,7 +36,7 @@ def request(
     with machine() as settings:
         chosen = chosen_model(settings, model)
         made = approvals.request(settings, chosen, version, requester=person(by), place=_PLACE, hours=hours)
-        output.show(made)
+    _show(made)
 
 
 @registry_app.command("requests")
@@ -70,4 +73,26 @@ def answer(
                 "the person who is logged in. Nothing was recorded. See docs/approval.md."
             )
         said = approvals.answer(settings, request, by, "approve" if approve else "refuse", note, _PLACE)
-        output.show(said)
+    _show(said)
+
+
+def _show(request: ApprovalRequest) -> None:
+    """How the request stands, and what comes next."""
+    if shared.as_json:
+        output.show(request)
+        return
+    subject = f"request {request.request_no}: {request.model} version {request.version}"
+    counted = f"{len(request.approved_by)} of {request.needed} approvals"
+    if request.state == "open":
+        until = f"open until {request.answer_by:%Y-%m-%d %H:%M} UTC"
+        print(f"{subject} is {until}, {counted}. May answer: {', '.join(request.validators)}.")
+        print(f"Next: python -m pipelines registry answer --request {request.request_no} --approve --note … --by …")
+    elif request.state == "granted":
+        expect = request.expected_champion or "none"
+        print(f"{subject} is approved by {', '.join(request.approved_by)}; permit {request.permit_no}.")
+        print(
+            f"Next: python -m pipelines registry promote --model {request.model} --version {request.version} --expect {expect} "
+            "--by …"
+        )
+    else:
+        print(f"{subject} is {request.state.replace('_', ' ')}, {counted}. The champion stays.")

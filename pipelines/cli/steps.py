@@ -128,6 +128,25 @@ def train(
 
 
 @app.command()
+def reproduce(
+    version: Annotated[int, typer.Option("--version", min=1, help="The version to make again.")],
+    model: ModelName = None,
+) -> None:
+    """Train a version again from its own pins and compare every prediction; exit code 3 when one differs."""
+    from pipelines import training
+
+    with machine() as settings:
+        found = training.reproduce(settings, chosen_model(settings, model), version)
+    output.show(found)
+    if not found.identical:
+        raise Blocked(
+            f"model {found.model}: version {found.version} was made again and is not the same: {found.rows_that_differ:,} of "
+            f"{found.rows:,} rows score otherwise. Nothing was changed. Compare its code version and libraries with these; they "
+            "are in its evidence pack."
+        )
+
+
+@app.command()
 def bootstrap(
     model: ModelName = None,
     versions: Annotated[

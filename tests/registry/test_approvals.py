@@ -12,6 +12,7 @@ from gate_runs import store_gate_run
 from small_night import MODEL, artefact_files, register, small_settings, write_policy
 
 from pipelines import database, mlflow_store
+from pipelines.cli.main import main
 from pipelines.contracts import Blocked, DataFault
 from pipelines.registry import approvals, verify
 from pipelines.registry.approvals import ApprovalTimedOut
@@ -298,3 +299,23 @@ def test_only_a_granted_request_is_taken_for_one(bank):
         approvals.require_granted(bank, TIER_1, 1)
     say(bank, asked, BORIS)
     assert approvals.require_granted(bank, TIER_1, 1).request_no == asked.request_no
+
+
+def test_the_commands_say_who_may_answer_who_approved_and_what_comes_next(bank, monkeypatch, capsys):
+    monkeypatch.setattr("pipelines.cli.app.get_settings", lambda: bank)
+
+    def said(*arguments: str) -> str:
+        assert main(["registry", *arguments]) == 0
+        return capsys.readouterr().out
+
+    asked = said("request", "--version", "1", "--by", OWNER)
+    assert "0 of 2 approvals" in asked
+    assert f"May answer: {ANNA}, {BORIS}" in asked
+    assert "registry answer --request 1 --approve" in asked
+    assert "1 of 2 approvals" in said("answer", "--request", "1", "--approve", "--by", ANNA)
+    granted = said("answer", "--request", "1", "--approve", "--by", BORIS)
+    assert f"is approved by {ANNA}, {BORIS}; permit 1" in granted
+    assert "registry promote --model small --version 1 --expect none" in granted
+    [approved] = [line for line in said("journal").splitlines() if "approved" in line]
+    assert ANNA in approved
+    assert OWNER not in approved, "who asked is not who approved"

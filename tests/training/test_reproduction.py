@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from lender import AS_OF, MONTHS
 
 from pipelines import mlflow_store, training
+from pipelines.cli.main import main
 from pipelines.contracts import Blocked, DataFault
 
 
@@ -53,3 +55,13 @@ def test_files_changed_in_the_registry_are_not_loaded(card):
     stored.write_bytes(stored.read_bytes()[:-1] + b"x")
     with pytest.raises(Blocked, match=r"changed: scorecard\.json"):
         training.reproduce(card.settings, card.model(), 1)
+
+
+def test_the_command_of_the_evidence_pack_makes_a_version_again(card, monkeypatch, capsys):
+    monkeypatch.setattr("pipelines.cli.app.get_settings", lambda: card.settings)
+    assert main(["--json", "reproduce", "--model", "loans", "--version", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows_that_differ"] == 0
+    alike = training.reproduce(card.settings, card.model(), 1)
+    monkeypatch.setattr(training, "reproduce", lambda *_: alike.model_copy(update={"rows_that_differ": 7}))
+    assert main(["reproduce", "--version", "1"]) == 3
+    assert "7 of 3,000 rows score otherwise" in capsys.readouterr().err
