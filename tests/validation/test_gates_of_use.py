@@ -53,6 +53,25 @@ def test_reasons_that_do_not_add_up_fail(inputs: Inputs) -> None:
     assert found == {("largest_sum_error", ""): FAIL}
 
 
+def test_scores_beyond_what_a_probability_can_tell_are_compared_as_far_as_it_can(inputs: Inputs) -> None:
+    """Log odds of 700, as a model trained elsewhere has where it says 1: no probability is that close to 1."""
+
+    def certain(features: Any) -> np.ndarray:
+        probability = inputs.candidate.predictor.predict(features)
+        return np.where(probability > np.quantile(probability, 0.9), 1.0, 0.1)
+
+    def explained(log_odds: float) -> Inputs:
+        scored = scored_by(inputs.candidate, certain)
+        told = explained_by(
+            replace(inputs, candidate=scored),
+            lambda real: replace(real, baseline=0.0, values=np.full((len(real), 1), log_odds), features=("amount",)),
+        )
+        return measuring(told, approved_share=0.8)
+
+    assert failing(explained(700.0), "explainability") == {}
+    assert failing(explained(19.0), "explainability") == {("largest_sum_error", ""): FAIL}
+
+
 def test_what_may_not_be_told_is_no_reason(inputs: Inputs) -> None:
     parts = explained_by(inputs, lambda real: replace(real, features=tuple(f"part {n}" for n in real.features)))
     assert failing(parts, "explainability") == {("adverse_without_reason", ""): FAIL}

@@ -18,7 +18,7 @@ from pipelines.training.reasons import by_reason, prohibited_reasons
 from pipelines.validation.gates.inputs import Inputs
 from pipelines.validation.measurement import Measurement
 
-_CLOSEST = 1e-12  # to 0 and 1, where log odds end
+_FURTHEST = 20.0  # log odds beyond which a probability in double precision no longer tells them to 1e-6
 
 
 def measure(inputs: Inputs) -> Iterator[Measurement]:
@@ -77,7 +77,8 @@ def _sum_error(inputs: Inputs, found: Contributions, probability: Scores, told: 
         error = np.abs(probability_of_sums - probability)
         evidence = f"{told}; in probability, since isotonic calibration is no straight line in the log odds"
     else:
-        clipped = np.clip(probability, _CLOSEST, 1 - _CLOSEST)
-        error = np.abs(sums - np.log(clipped / (1 - clipped)))
+        with np.errstate(divide="ignore"):
+            of_score = np.log(probability) - np.log1p(-probability)
+        error = np.abs(np.clip(sums, -_FURTHEST, _FURTHEST) - np.clip(of_score, -_FURTHEST, _FURTHEST))
         evidence = f"{told}; in log odds"
     return Measurement(metric="largest_sum_error", value=float(error.max()), evidence=evidence)
