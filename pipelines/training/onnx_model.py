@@ -18,7 +18,7 @@ from pipelines.evaluation.metrics import Scores
 from pipelines.spec import OnnxLimits
 from pipelines.training.contributions import Contributions
 from pipelines.training.foreign_inputs import FILE as INPUTS
-from pipelines.training.foreign_inputs import ForeignInputs, no_contributions
+from pipelines.training.foreign_inputs import ForeignInputs
 from pipelines.training.rows import Features
 
 FILE = "model.onnx"
@@ -46,15 +46,11 @@ class OnnxModel:
 
     def log_odds(self, features: Features) -> Scores:
         """Log odds of each row."""
-        parts = [
-            self._said(features.slice(start, _ROWS_AT_ONCE)) for start in range(0, features.num_rows, _ROWS_AT_ONCE)
-        ]
-        said = np.concatenate(parts) if parts else np.empty(0)
-        return self.inputs.log_odds(said, self.inputs.unanswerable(features))
+        return self._log_odds(self.inputs.matrix(features))
 
     def contributions(self, features: Features) -> Contributions:
-        """None: a graph does not tell what each feature adds. Raises EvidenceMissing."""
-        raise no_contributions("onnx")
+        """What each feature adds to each row's log odds; see ForeignInputs.contributions. Raises EvidenceMissing."""
+        return self.inputs.contributions(self._log_odds, features)
 
     def files(self) -> dict[str, bytes]:
         """The graph, and the inputs as JSON."""
@@ -64,8 +60,13 @@ class OnnxModel:
         """Nothing: a graph does not tell."""
         return {}
 
-    def _said(self, rows: Features) -> Scores:
-        [found] = self.session.run([self.inputs.output.name], self._feed(rows))
+    def _log_odds(self, matrix: Scores) -> Scores:
+        parts = [self._said(matrix[start : start + _ROWS_AT_ONCE]) for start in range(0, len(matrix), _ROWS_AT_ONCE)]
+        said = np.concatenate(parts) if parts else np.empty(0)
+        return self.inputs.log_odds(said, self.inputs.unanswerable(matrix))
+
+    def _said(self, matrix: Scores) -> Scores:
+        [found] = self.session.run([self.inputs.output.name], self._feed(matrix))
         column = self.inputs.output.column
         if isinstance(found, list):
             return np.array([row[column] for row in found], np.float64)
@@ -73,13 +74,12 @@ class OnnxModel:
         chosen: Scores = values if values.ndim == 1 else values[:, column or 0]
         return chosen
 
-    def _feed(self, rows: Features) -> dict[str, Any]:
+    def _feed(self, matrix: Scores) -> dict[str, Any]:
         wanted = self.session.get_inputs()
         if [port.name for port in wanted] != [*self.inputs.names]:
-            return {wanted[0].name: self.inputs.matrix(rows).astype(_NUMBERS[wanted[0].type])}
-        columns = {feature.name: self.inputs.column(rows, feature) for feature in self.inputs.features}
+            return {wanted[0].name: matrix.astype(_NUMBERS[wanted[0].type])}
         kinds = {port.name: _NUMBERS.get(port.type, np.object_) for port in wanted}
-        return {name: column.astype(kinds[name]).reshape(-1, 1) for name, column in columns.items()}
+        return {name: column.astype(kinds[name]).reshape(-1, 1) for name, column in self.inputs.columns(matrix).items()}
 
 
 def load(files: Mapping[str, bytes]) -> OnnxModel:

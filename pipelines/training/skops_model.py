@@ -20,7 +20,7 @@ from pipelines.evaluation.metrics import Scores
 from pipelines.spec import SkopsLimits
 from pipelines.training.contributions import Contributions
 from pipelines.training.foreign_inputs import FILE as INPUTS
-from pipelines.training.foreign_inputs import ForeignInputs, no_contributions
+from pipelines.training.foreign_inputs import ForeignInputs
 from pipelines.training.rows import Features
 
 FILE = "model.skops"
@@ -42,15 +42,11 @@ class SkopsModel:
 
     def log_odds(self, features: Features) -> Scores:
         """Log odds of each row."""
-        unanswerable = self.inputs.unanswerable(features)
-        said = np.full(features.num_rows, np.nan)
-        if not unanswerable.all():
-            said[~unanswerable] = self._said(features.filter(~unanswerable))
-        return self.inputs.log_odds(said, unanswerable)
+        return self._log_odds(self.inputs.matrix(features))
 
     def contributions(self, features: Features) -> Contributions:
-        """None: a scikit-learn estimator does not tell what each feature adds. Raises EvidenceMissing."""
-        raise no_contributions("skops")
+        """What each feature adds to each row's log odds; see ForeignInputs.contributions. Raises EvidenceMissing."""
+        return self.inputs.contributions(self._log_odds, features)
 
     def files(self) -> dict[str, bytes]:
         """The skops file, and the inputs as JSON."""
@@ -61,20 +57,27 @@ class SkopsModel:
         found = getattr(self.estimator, "feature_importances_", None)
         return {} if found is None else dict(zip(self.inputs.names, map(float, found), strict=True))
 
-    def _said(self, rows: Features) -> Scores:
-        columns = self._columns(rows)
+    def _log_odds(self, matrix: Scores) -> Scores:
+        unanswerable = self.inputs.unanswerable(matrix)
+        said = np.full(len(matrix), np.nan)
+        if not unanswerable.all():
+            said[~unanswerable] = self._said(matrix[~unanswerable])
+        return self.inputs.log_odds(said, unanswerable)
+
+    def _said(self, matrix: Scores) -> Scores:
+        columns = self._columns(matrix)
         if self.inputs.output.kind == "log_odds":
             raw: Scores = self.estimator.decision_function(columns)
             return raw
         probability: Scores = self.estimator.predict_proba(columns)[:, self.inputs.output.column]
         return probability
 
-    def _columns(self, rows: Features) -> Any:
+    def _columns(self, matrix: Scores) -> Any:
         if not hasattr(self.estimator, "feature_names_in_"):
-            return self.inputs.matrix(rows)
+            return matrix
         import pandas as pd
 
-        return pd.DataFrame({feature.name: self.inputs.column(rows, feature) for feature in self.inputs.features})
+        return pd.DataFrame(self.inputs.columns(matrix))
 
 
 def load(files: Mapping[str, bytes]) -> SkopsModel:

@@ -16,10 +16,12 @@ from pipelines.contracts import DataFault, Verdict
 from pipelines.registry import foreign, journal
 from pipelines.registry.foreign import PackageRefused
 from pipelines.settings import Settings
-from pipelines.spec import Model
+from pipelines.spec import Model, load_policy
 from pipelines.training import reproduce
 from pipelines.validation.candidate import Candidate, load_candidate
+from pipelines.validation.comparison import compare
 from pipelines.validation.judgement import judge
+from pipelines.validation.opponent import opponent_of
 
 BY = "anna@bank.example"
 
@@ -169,15 +171,56 @@ def test_an_import_killed_anywhere_and_run_again_is_one_import(
     assert {p.name for p in kept} == {".lock", foreign.packages(settings)[0].digest}
 
 
-def test_the_gates_judge_it_like_a_challenger_and_ask_for_reasons_that_a_graph_cannot_give(
-    lender: Lender, model: Model, tmp_path: Path
+@pytest.mark.parametrize("kind", ["onnx", "skops"])
+def test_the_gates_judge_it_like_a_challenger_and_it_gives_reasons(
+    lender: Lender, model: Model, tmp_path: Path, kind: str
 ) -> None:
-    foreign.import_package(lender.settings, model, onnx_parts()[0].zipped(tmp_path / "it.zip"), BY, AS_OF)
+    foreign.import_package(lender.settings, model, MAKERS[kind]()[0].zipped(tmp_path / "it.zip"), BY, AS_OF)
     report = judge(lender.settings, model, 1, AS_OF)
     assert not report.passed
-    by_gate = {verdict.gate: verdict for verdict in report.verdicts}
-    assert by_gate["discrimination"].verdict is Verdict.PASS
-    assert [v.observed for v in report.verdicts if v.metric == "unsafe_files"] == [0]
-    assert by_gate["explainability"].verdict is Verdict.NOT_ASSESSABLE
-    assert "does not tell what each feature adds" in by_gate["explainability"].evidence
+    by_metric = {verdict.metric: verdict for verdict in report.verdicts}
+    assert by_metric["auc"].verdict is Verdict.PASS
+    assert by_metric["unsafe_files"].observed == 0
+    explained = [v for v in report.verdicts if v.gate == "explainability"]
+    assert {v.metric: v.verdict for v in explained} == {
+        "adverse_without_reason": Verdict.PASS,
+        "largest_sum_error": Verdict.PASS,
+    }
+    assert by_metric["adverse_without_reason"].observed == 0
     assert mlflow_store.get_aliases(lender.settings, "loans") == {}
+
+
+@pytest.mark.parametrize("kind", ["onnx", "skops"])
+def test_reasons_compare_with_the_usual_row_of_the_development_rows(
+    lender: Lender, model: Model, tmp_path: Path, kind: str
+) -> None:
+    foreign.import_package(lender.settings, model, MAKERS[kind]()[0].zipped(tmp_path / "it.zip"), BY, AS_OF)
+    candidate = load_candidate(lender.settings, model, 1)
+    usual: dict[str, object] = {}
+    for name in candidate.predictor.features:
+        column = candidate.development.features[name].drop_null().to_pandas()
+        usual[name] = column.mode()[0] if name == "purpose" else column.quantile(0.5, interpolation="lower")
+    row = pa.table({name: [value] for name, value in usual.items()})
+    found = candidate.predictor.contributions(row)
+    assert (found.values == 0).all()
+    probability = candidate.predictor.predict(row)[0]
+    assert found.baseline == pytest.approx(np.log(probability / (1 - probability)), abs=1e-6)
+    judged = candidate.judged.features
+    log_odds = np.log(candidate.probability) - np.log1p(-candidate.probability)
+    assert candidate.predictor.contributions(judged).add_up_to(log_odds)
+
+
+def test_a_version_and_the_same_model_in_another_format_have_comparable_reasons(
+    lender: Lender, model: Model, tmp_path: Path
+) -> None:
+    for kind in ("onnx", "skops"):
+        foreign.import_package(lender.settings, model, MAKERS[kind]()[0].zipped(tmp_path / kind), BY, AS_OF)
+    candidate = load_candidate(lender.settings, model, 2)
+    policy = load_policy(lender.settings.policies, model.policy)
+    assert policy.measuring is not None
+    measuring = policy.measuring.model_copy(update={"resamples": 20})
+    opponent = opponent_of(lender.settings, model, candidate, 1)
+    found = compare(lender.settings, model, candidate, opponent, measuring)
+    assert found.why_no_reasons == ""
+    assert found.reasons is not None
+    assert found.reasons.rows > 20

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipelines.registry.foreign.manifest import DeclaredFeature
 from pipelines.registry.foreign.receive import Package
 from pipelines.spec import Feature
 from pipelines.training import catboost_model, onnx_model, skops_model
@@ -14,11 +17,14 @@ from pipelines.training.foreign_inputs import ForeignFeature, ForeignInputs, Out
 from pipelines.training.rows import Rows, numbers
 
 
-def model_files(package: Package, stand_ins: dict[str, float]) -> dict[str, bytes]:
+def model_files(
+    package: Package, stand_ins: dict[str, float], reference: dict[str, float | str | None] | None = None
+) -> dict[str, bytes]:
     """Files of the model, by the names its algorithm reads. Nothing is opened.
 
     Args:
         stand_ins: what an absent value counts as, by feature; without them the model is as its maker had it.
+        reference: the usual value of each feature; CatBoost's own reasons need none.
     """
     blob, declared = package.files[package.manifest.file], package.manifest.features
     if package.manifest.format == "catboost":
@@ -40,6 +46,7 @@ def model_files(package: Package, stand_ins: dict[str, float]) -> dict[str, byte
         ),
         output=Output(**package.manifest.output.model_dump()),
         trusted=package.limits.skops.types if package.manifest.format == "skops" else (),
+        reference=reference,
     )
     kind = onnx_model.OnnxModel if package.manifest.format == "onnx" else skops_model.SkopsModel
     return kind(between, blob).files()
@@ -52,6 +59,36 @@ def stand_ins_for(rows: Rows, features: dict[str, Feature]) -> dict[str, float]:
         for name, feature in features.items()
         if feature.monotone != "none"
     }
+
+
+def reference_of(
+    declared: tuple[DeclaredFeature, ...], rows: Rows, stand_ins: dict[str, float]
+) -> dict[str, float | str | None]:
+    """Per feature what is usual in the bank's own rows: a number's median, the lower of two, so that it is one that occurs;
+    the most frequent category the model knows, of equally frequent ones the first by name.
+
+    Absent (None) where most rows have no value and the model was trained with absent ones: then that is the usual state.
+    """
+    return {
+        f.name: None
+        if f.missing == "accepted" and f.name not in stand_ins and _mostly_absent(rows.features[f.name])
+        else _usual(rows.features[f.name])
+        for f in declared
+    }
+
+
+def _mostly_absent(column: pa.ChunkedArray) -> bool:
+    return bool(2 * column.null_count > len(column))
+
+
+def _usual(column: pa.ChunkedArray) -> float | str | None:
+    present = column.drop_null()
+    if not len(present):
+        return None
+    if pa.types.is_string(column.type):
+        counted = pc.value_counts(present).to_pylist()
+        return str(min(counted, key=lambda found: (-found["counts"], found["values"]))["values"])
+    return float(np.quantile(present.to_numpy(), 0.5, method="lower"))
 
 
 @dataclass(frozen=True)
@@ -70,8 +107,6 @@ class KnownCategories:
         )
 
     def _in(self, table: pa.Table) -> pa.Table:
-        import pyarrow.compute as pc
-
         for name, categories in self.known.items():
             column = table[name]
             kept = pc.if_else(pc.is_in(column, pa.array(categories, pa.string())), column, pa.scalar(None, pa.string()))

@@ -17,7 +17,7 @@ from pipelines.evaluation import metrics
 from pipelines.evaluation.report import Evidence
 from pipelines.features import TrainingRows
 from pipelines.mlflow_store import StoredVersion
-from pipelines.registry.foreign.artefact_of import KnownCategories, model_files, stand_ins_for
+from pipelines.registry.foreign.artefact_of import KnownCategories, model_files, reference_of, stand_ins_for
 from pipelines.registry.foreign.confinement import score_confined
 from pipelines.registry.foreign.golden import require_reproduced
 from pipelines.registry.foreign.manifest import NAME
@@ -158,7 +158,8 @@ def _trial(package: Package, judgement: _Judgement, taken: dict[str, Feature], p
     It is opened, and scores every row, in confinement first: what crashes it is then a refusal and not an outage.
     """
     algorithm, rows, judged = package.manifest.format, judgement.rows, judgement.judged
-    used = model_files(package, stand_ins_for(judgement.development, taken))
+    stand_ins = stand_ins_for(judgement.development, taken)
+    used = model_files(package, stand_ins, reference_of(package.manifest.features, judgement.development, stand_ins))
     everyone = rows.population.select(list(taken))
     said = score_confined(
         algorithm, model_files(package, {}), package.golden.table, package.limits, used=used, rows=everyone
