@@ -8,7 +8,7 @@ Up to `EXACT` features the worth of every coalition is asked for and the shares 
 `PAIRS` fixed orders and their reverses (Mitchell et al., Sampling Permutations for Shapley Value Estimation, JMLR 23, 2022,
 antithetic sampling). Each order alone goes from the reference to the row, so the shares always add up. What features do alone
 or two by two is exact too, since in an order and its reverse each of two comes in last once; the error is in what three or
-more do together (docs/comparison.md says how much, as measured).
+more do together (docs/reasons.md says how much, as measured).
 """
 
 from __future__ import annotations
