@@ -241,6 +241,28 @@ def test_a_policy_is_in_force_or_not(tmp_path: Path) -> None:
             policy.require_in_force(day)
 
 
+@pytest.mark.parametrize(("own", "covered"), [(("training", "scoring"), True), (("training",), False), ((), False)])
+def test_limits_of_its_own_hold_on_days_before_an_inherited_pack_begins(
+    tmp_path: Path, own: tuple[str, ...], covered: bool
+) -> None:
+    """Data may be older than the rules its models are judged by; the rules themselves never apply before they begin."""
+    pack = {"policy": "old_data", "version": "1", "description": "For old data.", "inherits": ["internal"]}
+    dated = {**pack, "in_force_from": date(2005, 1, 1), **{section: GOOD_POLICY[section] for section in own}}
+    policy = load_policy(written(tmp_path, "old_data", dated), "old_data")
+    day, too_early = date(2005, 10, 31), date(2004, 12, 31)
+    if covered:
+        assert policy.require_in_force(day, "scoring") is policy
+    else:
+        with pytest.raises(DataFault, match=r"policy internal .* not on 2005-10-31"):
+            policy.require_in_force(day, "scoring")
+    for section in (None, "approvals"):
+        with pytest.raises(DataFault, match=r"policy internal .* not on 2005-10-31"):
+            policy.require_in_force(day, section)
+    with pytest.raises(DataFault, match="not on 2004-12-31"):
+        policy.require_in_force(too_early, "scoring")
+    assert policy.require_in_force(date(2026, 6, 30)) is policy
+
+
 # ---------------------------------------------------------------------------------------------------------- all files
 
 

@@ -55,7 +55,7 @@ def pin(settings: Settings, model: Model, business_date: date) -> BatchInputs:
             were not checked or did not pass, or features older than the last publication of their population.
         DataFault: the model's policy is not in force on the date.
     """
-    policy = load_policy(settings.policies, model.policy).require_in_force(business_date)
+    policy = load_policy(settings.policies, model.policy).require_in_force(business_date, "scoring")
     require_reviewed(settings, model, policy, datetime.now(UTC).date())
     champion = registry.champion(settings, model)
     snapshot = _checked_features(settings, model, business_date)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field
 
 from pipelines.spec.alerting import AlertLimits
 from pipelines.spec.base import DatedPack, Fraction, PackName, Strict
 from pipelines.spec.gates import Approvals, Domain, Measuring, Review, Rule, StampedRule, Tier
+
+Section = Literal["training", "scoring", "alerts", "measuring", "approvals", "review"]
 
 
 class TrainingLimits(Strict):
@@ -69,6 +71,7 @@ class Policy(DatedPack):
     Attributes:
         version: its own, and after it those of the packs it inherits from, so that a change anywhere is another version.
         packs: every pack it is put together from, itself first.
+        stated_in: by section, the pack whose own it is.
         measuring, approvals, review: None where no pack has them; what needs one then blocks.
     """
 
@@ -80,11 +83,18 @@ class Policy(DatedPack):
     review: Review | None = None
     rules: tuple[StampedRule, ...] = ()
     packs: tuple[DatedPack, ...] = ()
+    stated_in: dict[str, PackName] = Field(default_factory=dict)
 
-    def require_in_force(self, on: date) -> Self:
-        """Return self, or raise DataFault when the pack or one it inherits from does not cover the date."""
+    def require_in_force(self, on: date, section: Section | None = None) -> Self:
+        """Return self, or raise DataFault when the pack or one it inherits from does not cover the date.
+
+        Args:
+            section: the only one that is asked. Then the pack whose own it is must cover the date, and no other that is
+                inherited: data may be older than the bank's rules for judging what was made of it.
+        """
         for pack in self.packs:
-            pack.require_in_force(on)
+            if section is None or pack.policy == self.stated_in.get(section):
+                pack.require_in_force(on)
         return super().require_in_force(on)
 
     def rules_for(self, domain: Domain, tier: Tier, on: date) -> tuple[StampedRule, ...]:
@@ -92,14 +102,13 @@ class Policy(DatedPack):
         return tuple(rule for rule in self.rules if rule.applies(domain, tier, on))
 
 
-_SECTIONS = ("training", "scoring", "alerts", "measuring", "approvals", "review")
-
-
 def resolve(lineage: Sequence[PolicyFile]) -> Policy:
     """Put a policy together from its file and those it inherits from, nearest first. Raises ValueError for a missing section."""
     own, *inherited = lineage
-    sections = {name: next((s for f in lineage if (s := getattr(f, name)) is not None), None) for name in _SECTIONS}
-    absent = [name for name in ("training", "scoring") if sections[name] is None]
+    stating = {
+        name: pack for name in get_args(Section) for pack in reversed(lineage) if getattr(pack, name) is not None
+    }
+    absent = [name for name in ("training", "scoring") if name not in stating]
     if absent:
         raise ValueError(
             f"section {' and '.join(absent)} is missing, here and in what it inherits ({list(own.inherits)})"
@@ -116,5 +125,6 @@ def resolve(lineage: Sequence[PolicyFile]) -> Policy:
             for rule in pack.rules
         ),
         packs=tuple(DatedPack(**{name: getattr(pack, name) for name in DatedPack.model_fields}) for pack in lineage),
-        **sections,  # type: ignore[arg-type]
+        stated_in={name: pack.policy for name, pack in stating.items()},
+        **{name: getattr(pack, name) for name, pack in stating.items()},
     )

@@ -42,7 +42,7 @@ def train(settings: Settings, model: Model, as_of: date, *, by: str) -> tuple[Tr
         Blocked: too few rows or events, leakage, one class only on a side of a split, or a measure missing or too low.
         ConnectionBroken: the database, the lake or the registry did not answer; the same command may be run again.
     """
-    policy = load_policy(settings.policies, model.policy).require_in_force(as_of)
+    policy = load_policy(settings.policies, model.policy).require_in_force(as_of, "training")
     typologies = _typologies(settings, model, as_of)
     for algorithm in model.training.algorithms:
         algorithms.recipe_for(model, algorithm)  # a wrong parameter is found before an hour of work

@@ -53,7 +53,7 @@ def import_package(settings: Settings, model: Model, path: Path, by: str, as_of:
         DataFault, Blocked: the bank's own rows or files do not allow a judgement. The package stays in quarantine.
         ConnectionBroken: the database, the lake or the registry did not answer; the same command may be run again.
     """
-    policy = load_policy(settings.policies, model.policy).require_in_force(as_of)
+    policy = load_policy(settings.policies, model.policy).require_in_force(as_of, "training")
     _require_time(model)
     package = receive(settings, model, path, by)
     features.build_history(settings, model, features.training_dates(settings, model, as_of))
