@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import duckdb
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from pipelines import database
@@ -274,9 +276,18 @@ def _created(definition: FeatureViewDefinition, inputs: Mapping[str, Slice], bus
     return max(stamps)
 
 
+def _naming_what_stays(node: ops.Node, changed: dict[str, Any] | None) -> ops.Node:
+    """A `drop` of several columns as a choice of the others. Ibis keeps what is dropped in a set, whose order differs from one
+    process to the next, and with it the definition: what one process pinned would be unknown to another."""
+    made = node.__recreate__(changed) if changed else node
+    if isinstance(made, ops.DropColumns) and len(made.columns_to_drop) > 1:
+        return ops.Project(made.parent, made.values)
+    return made
+
+
 def _compiled(definition: Definition, expression: ir.Table) -> str:
     try:
-        return str(ibis.to_sql(expression, dialect="duckdb"))
+        return str(ibis.to_sql(expression.op().replace(_naming_what_stays).to_expr(), dialect="duckdb"))
     except Exception as error:
         raise DataFault(
             f"{definition.name}: the expression cannot be compiled for DuckDB: {type(error).__name__}. "

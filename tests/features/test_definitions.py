@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import date
 
 import pytest
@@ -192,3 +195,29 @@ def test_the_models_of_the_repository_compile(name):
     compiled = model_views(settings, model).compiled
     assert set(model.feature_names) <= {feature for view in compiled.values() for feature in view.features}
     load_definitions(settings).label_view(model.label.view)
+
+
+DIGESTS = """
+from pathlib import Path
+from pipelines.features import load_definitions
+from pipelines.features.views import compile_view
+from pipelines.settings import Settings
+
+for project in ("examples/fraud_handbook", "."):
+    settings = Settings(home=Path("{home}"), project=Path(project))
+    for name, view in sorted(load_definitions(settings).feature_views.items()):
+        print(name, compile_view(settings, view).digest)
+"""
+
+
+def test_a_definition_is_the_same_in_every_process(tmp_path):
+    """What one process builds and pins another one must know again, although each has its own order of sets."""
+    script, told = DIGESTS.replace("{home}", str(tmp_path)), []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+        )
+        told.append(done.stdout.splitlines())
+    assert len(told[0]) > 3
+    assert told[0] == told[1]
