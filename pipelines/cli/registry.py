@@ -127,9 +127,10 @@ def rollback(
     _say(done, f"{done.model}: {how} from version {done.from_version} to version {done.to_version}{entry}")
     for passed in done.passed_over:
         output.note(f"passed over: {passed}")
-    output.note(
-        "Scores that are published stay as they are; the next night, or a date that is scored again, uses the champion."
-    )
+    if done.entry_no is not None:
+        output.note(
+            "Published scores stay as they are; the next night, or a date that is scored again, uses this version."
+        )
 
 
 @registry_app.command()
