@@ -82,6 +82,7 @@ def leaking(lending_club: RunExample, tmp_path_factory: pytest.TempPathFactory) 
     model["features"]["afterwards"] = {
         name: {"missing": "allowed", "categorical": columns[name].type == "string"} for name in AFTERWARDS
     }
+    model["reasons"]["untold"] = dict.fromkeys(AFTERWARDS, "nobody knew it then")
     path.write_text(yaml.safe_dump(model))
     return copied
 
