@@ -50,15 +50,33 @@ def try_out(model: Model, algorithm: str, rows: Rows, typologies: TypologyPack |
     return _trial(developed, parts.development, parts.judged, measured, probability)
 
 
+def unseen(model: Model, algorithm: str, rows: Rows, typologies: TypologyPack | None = None) -> metrics.Scores:
+    """The probability of each row by the model of the folds that had not seen it. The model to keep is not developed.
+
+    Raises as `try_out` does.
+    """
+    probability = np.empty(len(rows))
+    for judged, developed in _by_fold(model, algorithm, rows, typologies):
+        probability[judged] = developed.probability(rows.where(judged).features)
+    return probability
+
+
 def _in_folds(model: Model, algorithm: str, rows: Rows, typologies: TypologyPack | None) -> Trial:
     probability = np.empty(len(rows))
     measured = []
-    for judged in _folds(model, rows):
-        developed = develop(model, algorithm, rows.where(~judged), typologies)
+    for judged, developed in _by_fold(model, algorithm, rows, typologies):
         probability[judged] = developed.probability(rows.where(judged).features)
         measured.append(_measured(developed, rows.where(judged), probability[judged]))
     developed = develop(model, algorithm, rows, typologies)
     return _trial(developed, rows, rows, metrics.mean_of(measured), probability)
+
+
+def _by_fold(
+    model: Model, algorithm: str, rows: Rows, typologies: TypologyPack | None
+) -> Iterator[tuple[Mask, Developed]]:
+    """The rows of each fold, and the model developed on all others."""
+    for judged in split.fold_masks(rows, model.training.validation.folds or 0, model.training.seed):
+        yield judged, develop(model, algorithm, rows.where(~judged), typologies)
 
 
 def _measured(developed: Developed, judged: Rows, probability: metrics.Scores) -> dict[str, float]:
@@ -69,10 +87,6 @@ def _measured(developed: Developed, judged: Rows, probability: metrics.Scores) -
         measured |= {f"auc_{name}": metrics.auc(judged.label, value) for name, value in values.items()}
         measured |= {f"weight_{name}": weight for name, weight in developed.in_parts.weights().items()}
     return measured
-
-
-def _folds(model: Model, rows: Rows) -> Iterator[Mask]:
-    return split.fold_masks(rows, model.training.validation.folds or 0, model.training.seed)
 
 
 def _trial(

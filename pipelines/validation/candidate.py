@@ -20,7 +20,7 @@ from pipelines.training.artefact import Predictor
 from pipelines.training.provenance import Provenance
 from pipelines.training.reproduction import recorded_provenance
 from pipelines.training.rows import Rows, rows_of
-from pipelines.training.trial import try_out
+from pipelines.training.trial import unseen
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,8 @@ def load_candidate(settings: Settings, model: Model, version: int) -> Candidate:
     rows = rows_of(pinned.table, recorded.feature)
     labelled = pinned.table.filter(pinned.table["label"].is_valid())
     if recorded.training.validation.kind == "folds":
-        trial = try_out(recorded, provenance.algorithm, rows, provenance.typologies)
         development, judged, tokens = rows, rows, labelled[recorded.token]
-        probability = trial.evidence.probability
+        probability = unseen(recorded, provenance.algorithm, rows, provenance.typologies)
     else:
         chosen = split.judged_by_date(rows, recorded.training.validation)
         development = split.by_date(rows, recorded.training.validation).development

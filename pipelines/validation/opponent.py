@@ -26,7 +26,7 @@ from pipelines.training import split
 from pipelines.training.artefact import Predictor
 from pipelines.training.provenance import Provenance
 from pipelines.training.rows import Mask, rows_of, typed
-from pipelines.training.trial import try_out
+from pipelines.training.trial import unseen
 from pipelines.validation.candidate import Candidate, load_files
 
 _AUC = "auc"
@@ -169,7 +169,7 @@ def _same_training(candidate: Provenance, opponent: Provenance) -> bool:
 def _unseen(candidate: Candidate, opponent: Provenance, found: pa.Table, matched: Mask) -> Scores:
     """Of a training in folds, each row by a model that had not seen it, as the candidate's own rows are scored."""
     rows = replace(candidate.judged.where(matched), features=found)
-    return try_out(opponent.model, opponent.algorithm, rows, opponent.typologies).evidence.probability
+    return unseen(opponent.model, opponent.algorithm, rows, opponent.typologies)
 
 
 def _learnt_from(settings: Settings, candidate: Candidate, opponent: Provenance, matched: Mask) -> int | None:

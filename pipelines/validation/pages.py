@@ -26,8 +26,13 @@ def observed(verdict: GateVerdict) -> str:
     if verdict.observed is None:
         return "-"
     ends = (verdict.low, verdict.high)
-    between = "" if None in ends else " [" + ", ".join(f"{end:.4g}" for end in ends if end is not None) + "]"
-    return f"{verdict.observed:.4g}{between}"
+    between = "" if None in ends else " [" + ", ".join(_told(end) for end in ends if end is not None) + "]"
+    return f"{_told(verdict.observed)}{between}"
+
+
+def _told(number: float) -> str:
+    """Four digits, and a count in full: `30000`, not `3e+04`."""
+    return f"{number:.0f}" if 1e4 <= abs(number) < 1e9 else f"{number:.4g}"
 
 
 @cache

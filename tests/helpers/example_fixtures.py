@@ -99,7 +99,8 @@ def _run(machine: ExampleMachine) -> RunExample:
         assert done.returncode == 0, done.stderr[-3000:]
     printed: dict[str, list[Record]] = {}
     for command in page_commands(machine.project / "README.md"):
-        printed.setdefault(command[2], []).extend(machine.run(*command))
+        found = machine.run(*command, may_be_blocked=command[2] == "judge")  # a true verdict may well be no
+        printed.setdefault(command[2], []).extend(found)
     return RunExample(machine, printed)
 
 

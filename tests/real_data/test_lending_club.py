@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from example_project import ExampleMachine, RunExample
+from example_verdicts import require_page_says
 
-from pipelines import database
+from pipelines import database, registry
 from pipelines.evaluation import metrics
 from pipelines.features import source_columns
 from pipelines.lake import Lake, connect
 from pipelines.settings import REPOSITORY
-from pipelines.spec import load_contract, load_model
+from pipelines.spec import load_contract, load_model, load_policy
 
 pytestmark = pytest.mark.timeout(1800)  # the first test waits for the whole example
 
@@ -124,6 +125,7 @@ def test_every_month_of_2011_is_published_and_no_loan_is_lost(lending_club: RunE
     assert {batch["business_date"]: batch["rows_in"] for batch in scored} == in_file
     for batch in scored:
         assert batch["rows_in"] == batch["rows_scored"] + batch["rows_rejected"] + batch["rows_quarantined"]
+        assert batch["model_version"] == 1
         assert batch["challenger_versions"] == [2]
         assert batch["psi"] < 0.1
     assert [b["business_date"] for b in batches if "published_at" in b] == sorted(in_file)
@@ -200,3 +202,38 @@ def _outcomes_of_2011(machine: ExampleMachine) -> dict[str, int]:
 
 def _array(values: list[Any], kind: str) -> Any:
     return pa.array(values).to_numpy().astype(kind)
+
+
+def test_the_gates_say_what_the_page_says(lending_club: RunExample) -> None:
+    for version in (1, 2):
+        report = lending_club.judged(version)
+        require_page_says(report)
+        assert all(v.effect == "record" for v in report.verdicts if v.gate == "fairness")
+
+
+def test_the_champion_passed_its_gates_and_a_validator_agreed(lending_club: RunExample) -> None:
+    assert lending_club.judged(1).passed
+    settings = lending_club.machine.settings
+    model = load_model(settings.models, "lending_club")
+    chosen = registry.champion(settings, model)
+    assert (chosen.version, chosen.permit.kind) == (1, "approval")
+
+
+def test_its_policy_asks_what_the_banks_own_asks_but_for_groups(lending_club: RunExample) -> None:
+    """A pack that inherits cannot ask for less, so this one is a copy, and a copy must not drift from what it copies."""
+    ours = load_policy(lending_club.machine.settings.policies, "public_data")
+    banks = load_policy(REPOSITORY / "policies", "internal")
+    for section in ("training", "scoring", "approvals", "review"):
+        assert getattr(ours, section) == getattr(banks, section)
+    where = {"pack", "pack_version"}
+    asked, copied = (
+        [rule.model_dump(exclude=where) for rule in policy.rules_for("credit", 2, date(2026, 11, 25))]
+        for policy in (banks, ours)
+    )
+    about_groups = [rule for rule in copied if rule["gate"] == "fairness"]
+    assert [r for r in asked if r["gate"] != "fairness"] == [r for r in copied if r["gate"] != "fairness"]
+    assert {rule["effect"] for rule in about_groups} == {"record"}
+    limits = ("metric", "at_least", "at_most", "bound")
+    assert [[r[key] for key in limits] for r in about_groups] == [
+        [r[key] for key in limits] for r in asked if r["gate"] == "fairness"
+    ]

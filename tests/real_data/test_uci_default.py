@@ -6,28 +6,17 @@ import re
 
 import pytest
 from example_project import RunExample
+from example_verdicts import require_page_says
 
 from pipelines import database
 from pipelines.features import source_columns
 from pipelines.lake import Lake
 from pipelines.settings import REPOSITORY
-from pipelines.spec import Fairness, ProtectedAttribute, load_contract, load_model, load_policy
-from pipelines.validation import fairness
-from pipelines.validation.candidate import load_candidate
+from pipelines.spec import load_contract, load_model
 
 pytestmark = pytest.mark.timeout(1800)  # the first test waits for the whole example
 
 PROTECTED = {"sex", "education", "marriage", "age"}
-FAIRNESS = Fairness(
-    source="uci_clients",
-    attributes={name: ProtectedAttribute() for name in ("sex", "education", "marriage")}
-    | {"age": ProtectedAttribute(bands=(25, 35, 45, 55, 65))},
-    intersections=(("sex", "age"),),
-    min_group=100,
-    min_known_share=0.8,
-    significance=0.05,
-    prohibited_inputs=("sex", "education", "marriage", "age"),
-)
 
 
 def test_it_ranks_clients_it_has_not_seen_in_five_folds(uci_default: RunExample) -> None:
@@ -69,20 +58,29 @@ def test_the_figures_of_the_page_are_those_of_this_run(uci_default: RunExample) 
 
 def test_groups_stand_where_the_page_on_fairness_says(uci_default: RunExample) -> None:
     """Nobody falls below four fifths, and the risk of those with an undocumented education is overstated twofold."""
-    settings = uci_default.machine.settings
-    scorecard = uci_default.records("train", "metrics")[1]
-    judged = load_candidate(settings, load_model(settings.models, "uci_default"), scorecard["version"])
-    measuring = load_policy(REPOSITORY / "policies", "internal").measuring
-    table = fairness.assess(settings, judged, measuring.model_copy(update={"fairness": FAIRNESS}))
-    assert table.prohibited == ()
-    assert {name for grouping in table.groupings for name in grouping.small} >= {"education=0", "marriage=0"}
-    found = {group.name: group for grouping in table.groupings for group in grouping.groups}
-    assert min(group.impact.value for group in found.values()) > 0.8
-    assert found["education=5"].calibration.high < 0.75
+    verdicts = [v for v in uci_default.judged(1).verdicts if v.gate == "fairness"]
+    [prohibited] = [v for v in verdicts if v.metric == "prohibited_inputs"]
+    assert prohibited.observed == 0
+    assert {v.segment: v.observed for v in verdicts if v.metric == "assessed_groups"} == {
+        "sex": 2, "education": 5, "marriage": 3, "age": 6, "sex & age": 10,
+    }  # fmt: skip
+    impact = {v.segment: v for v in verdicts if v.metric == "adverse_impact_ratio"}
+    calibration = {v.segment: v for v in verdicts if v.metric == "group_calibration_ratio"}
+    assert min(v.observed for v in impact.values()) > 0.8
+    assert calibration["education=5"].high < 0.75
     page = (REPOSITORY / "docs" / "fairness.md").read_text()
     stated = re.findall(r"^\| `(.+?)` \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \| ([\d.]+) \|$", page, re.M)
     assert len(stated) == 5
-    for name, *figures in stated:
-        group = found[name]
-        expected = (group.impact.value, group.impact.low, group.impact.high, group.calibration.value)
-        assert [float(figure) for figure in figures] == pytest.approx(expected, abs=0.0006)
+    for column, found in enumerate((impact, impact, impact, calibration)):
+        shown = ("observed", "low", "high", "observed")[column]
+        told = {name: float(figures[column]) for name, *figures in stated}
+        assert told == pytest.approx({name: getattr(found[name], shown) for name in told}, abs=0.0006)
+
+
+def test_the_gates_say_what_the_page_says(uci_default: RunExample) -> None:
+    """One finding about one group stops a version that ranks well; no other rule is in its way."""
+    report = uci_default.judged(1)
+    require_page_says(report)
+    assert [(v.rule, v.segment) for v in report.blocking] == [
+        ("internal/fairness.group_calibration_ratio", "education=5")
+    ]

@@ -15,6 +15,7 @@ from pipelines.spec import GATES, Rule
 from pipelines.validation.gates.engine import MEASURES, verdicts_of
 from pipelines.validation.gates.inputs import Inputs
 from pipelines.validation.measurement import Measurement
+from pipelines.validation.pages import observed
 
 
 def rule(**changed: Any) -> Rule:
@@ -48,6 +49,21 @@ def test_a_number_within_the_limit_passes_and_the_verdict_says_by_which_rule(inp
     assert (verdict.rule, verdict.policy, verdict.policy_version) == ("house/latency.p99_ms", "house", "7")
     assert (verdict.source, verdict.limit, verdict.observed) == ("the house's own", "at most 10", 10.0)
     assert judged(inputs, [rule()], [measured(value=10.1)])[0].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "shown"),
+    [
+        (30_000.0, (None, None), "30000"),  # rows are counted, not measured
+        (0.38451, (0.23054, 0.59636), "0.3845 [0.2305, 0.5964]"),
+        (9_999.0, (12_345.6, 2e9), "9999 [12346, 2e+09]"),
+    ],
+)
+def test_a_person_reads_four_digits_and_counts_in_full(
+    inputs: Inputs, value: float, ends: tuple[float | None, float | None], shown: str
+) -> None:
+    [verdict] = judged(inputs, [rule()], [measured(value=value, low=ends[0], high=ends[1])])
+    assert observed(verdict) == shown
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])

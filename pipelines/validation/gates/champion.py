@@ -40,10 +40,13 @@ def measure(inputs: Inputs) -> Iterator[Measurement]:
         value=comparison.rows / judged,
         evidence=f"{comparison.rows} of {judged} judged rows could be scored by both versions",
     )
-    for segment in comparison.segments:
-        if segment.auc_difference is not None:
-            evidence = f"{segment.rows} rows with {segment.events} events; {subject}"
-            yield _measured("segment_auc_difference", segment.auc_difference, evidence, segment.segment)
+    large = [(s, s.auc_difference) for s in comparison.segments if s.auc_difference is not None]
+    for segment, difference in large:
+        evidence = f"{segment.rows} rows with {segment.events} events; {subject}"
+        yield _measured("segment_auc_difference", difference, evidence, segment.segment)
+    if not large:
+        evidence = "no feature is categorical, or no category has rows enough to be compared by itself"
+        yield Measurement(metric="segment_auc_difference", value=None, evidence=evidence)
 
 
 def _comparison(inputs: Inputs) -> Comparison:
