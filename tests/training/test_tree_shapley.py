@@ -17,7 +17,8 @@ from pipelines.training.catboost_model import CatBoostModel, Inputs
 NUMBERS = ("income", "debt", "age_of_account")
 PURPOSES = ("car", "home", "trável")
 MONOTONE = {"income": 1, "age_of_account": -1}
-ROWS = 20_000  # more than two blocks
+ROWS = 20_000
+BLOCKS = 150_000  # rows of more than two
 
 
 def frame(rows: int, seed: int, *, holes: bool = True) -> pd.DataFrame:
@@ -84,11 +85,11 @@ def test_a_category_that_training_never_saw_counts_as_absent() -> None:
 
 def test_any_number_of_threads_gives_the_same_bytes_and_so_does_any_cut_of_the_rows() -> None:
     model = fitted((*NUMBERS, "purpose"))
-    rows = Table.from_pandas(frame(ROWS, 5), preserve_index=False)
+    rows = Table.from_pandas(frame(BLOCKS, 5), preserve_index=False)
     columns = model.inputs.columns(rows)
     whole = model._shapley.of(columns, 2)
     assert whole.tobytes() == model._shapley.of(columns, 1).tobytes()
-    cut = [model.contributions(rows.slice(start, 7_000)).values for start in range(0, ROWS, 7_000)]
+    cut = [model.contributions(rows.slice(start, 70_000)).values for start in range(0, BLOCKS, 70_000)]
     assert whole.tobytes() == np.concatenate(cut).tobytes()
 
 
