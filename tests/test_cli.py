@@ -195,6 +195,19 @@ def test_models_check_reports_everything_that_is_wrong_at_once(settings, vigil, 
     assert "did you mean 'utilisation'" in err
 
 
+def test_models_check_refuses_a_reason_that_names_a_prohibited_basis(settings, vigil, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    for folder in ("models", "expectations", "feature_repo", "policies"):
+        shutil.copytree(REPOSITORY / folder, project / folder)
+    model = project / "models" / "credit_default.yaml"
+    model.write_text(model.read_text().replace("Cash was often drawn on", "The nationality on"))
+    monkeypatch.setenv("VIGIL_PROJECT", str(project))
+    get_settings.cache_clear()
+    code, out, err = vigil("models", "check")
+    assert (code, "credit_default: wrong" in out) == (DATA_FAULT, True)
+    assert "reasons name a prohibited basis: cash_advances (nationality)" in err
+
+
 def test_models_check_finds_a_feature_that_is_known_later(settings, vigil, tmp_path, monkeypatch):
     project = tmp_path / "project"
     for folder in ("models", "expectations", "feature_repo", "policies"):
